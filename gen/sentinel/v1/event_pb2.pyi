@@ -126,7 +126,7 @@ class Event(_message.Message):
     """One thing that happened to a submission.
 
     `sequence` rises strictly within a submission: it is attempt × 1,000,000 + n, n counting from 1
-    without a gap within one attempt. Where an attempt is lost and another begins, output starts again at offset 0
+    without a gap within one attempt; the result alone has n = 999,999. Where an attempt is lost and another begins, output starts again at offset 0
     under the new attempt number, and that of the old one is void.
     """
 
@@ -141,12 +141,12 @@ class Event(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position; pass the last one seen to resume. A snapshot carries the sequence it is current to."""
+    """Position; pass the last one seen to resume. A snapshot carries the sequence that the watch resumes after."""
     attempt: _builtins.int
     """Attempt it belongs to; 0 before the first."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened (scheduler's clock)."""
+        """When it happened (scheduler's clock). Unset where the event is told again from the stored record."""
 
     @_builtins.property
     def snapshot(self) -> _submission_pb2.Submission:

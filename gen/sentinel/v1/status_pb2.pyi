@@ -261,6 +261,7 @@ class Language(_message.Message):
     FILE_EXTENSION_FIELD_NUMBER: _builtins.int
     DEFAULT_LIMITS_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    COMPILED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Canonical name, such as `python`."""
     display_name: _builtins.str
@@ -273,6 +274,8 @@ class Language(_message.Message):
     """With the dot, such as `.py`."""
     template: _builtins.str
     """A first program to start from."""
+    compiled: _builtins.bool
+    """Whether a compile phase comes before the run phase."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other names accepted in `language`."""
@@ -292,10 +295,11 @@ class Language(_message.Message):
         file_extension: _builtins.str = ...,
         default_limits: Global___DefaultLimits | None = ...,
         template: _builtins.str = ...,
+        compiled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compiler", b"_compiler", "compiler", b"compiler", "default_limits", b"default_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compiler", b"_compiler", "aliases", b"aliases", "compiler", b"compiler", "default_limits", b"default_limits", "display_name", b"display_name", "file_extension", b"file_extension", "name", b"name", "template", b"template", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compiler", b"_compiler", "aliases", b"aliases", "compiled", b"compiled", "compiler", b"compiler", "default_limits", b"default_limits", "display_name", b"display_name", "file_extension", b"file_extension", "name", b"name", "template", b"template", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compiler: _TypeAlias = _typing.Literal["compiler"]  # noqa: Y015
     _WhichOneofArgType__compiler: _TypeAlias = _typing.Literal["_compiler", b"_compiler"]  # noqa: Y015

@@ -1,0 +1,1 @@
+"""What every Sentinel process needs and no business word: settings, logs, metrics, servers, group commit."""

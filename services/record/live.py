@@ -1,0 +1,182 @@
+"""The live stream of each submission in Redis: one writer per process, one wake-up reader per process.
+
+Redis shows; it decides nothing. Losing it costs liveness until it is back, and no event for good: whatever was
+settled is in PostgreSQL.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
+
+from prometheus_client import Counter
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from sentinel.v1 import event_pb2
+
+from services.kit.backoff import full_jitter
+from services.kit.errors import Unavailable
+from services.kit.log import get_logger
+from services.record.model import SEQUENCE_BASE
+
+WAKE_STREAM = "sentinel:wake"
+_WAKE_LENGTH = 10_000
+_RUNNING_TTL_SECONDS = 3600
+"""An unfinished stream that nobody writes to any more is dropped after so long."""
+_FINISHED_TTL_SECONDS = 600
+"""After the result, latecomers read the live stream for so long; then PostgreSQL serves them."""
+_MOST_PENDING_BYTES = 32 * 1024 * 1024
+_ID_BYTES = 16
+
+EVENTS_DROPPED = Counter(
+    "sentinel_stream_events_dropped", "Events not shown live because Redis was away or too slow."
+)
+
+
+def open_redis(url: str, *, timeout: float | None = 0.5) -> Redis:
+    """A client that fails at once instead of hiding an outage behind retries. `timeout=None` for blocking reads."""
+    return Redis.from_url(
+        url, socket_timeout=timeout, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0), protocol=3
+    )
+
+
+def stream_key(job: UUID) -> str:
+    """Redis key of one submission's events."""
+    return f"sentinel:events:{job}"
+
+
+class LiveWriter:
+    """Tells events to whoever watches. Never waits for Redis, never fails its caller."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._pending: deque[tuple[UUID, event_pb2.Event, bytes]] = deque()
+        self._pending_bytes = 0
+        self._wake = asyncio.Event()
+
+    def tell(self, job: UUID, event: event_pb2.Event) -> None:
+        """Queues one event. A repeat, or a voice from an older attempt, is refused by Redis and changes nothing."""
+        payload = event.SerializeToString()
+        self._pending.append((job, event, payload))
+        self._pending_bytes += len(payload)
+        while self._pending_bytes > _MOST_PENDING_BYTES:
+            self._pending_bytes -= len(self._pending.popleft()[2])
+            EVENTS_DROPPED.inc()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Writes until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                batch = [self._pending.popleft() for _ in range(min(200, len(self._pending)))]
+                self._pending_bytes -= sum(len(payload) for _, _, payload in batch)
+                try:
+                    await self._write(batch)
+                except (RedisError, OSError, TimeoutError) as error:
+                    EVENTS_DROPPED.inc(len(batch))
+                    get_logger().warning("live_stream_lost", events=len(batch), error=repr(error))
+                    await asyncio.sleep(0.1)
+
+    async def _write(self, batch: list[tuple[UUID, event_pb2.Event, bytes]]) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        changed: dict[UUID, None] = {}
+        for job, event, payload in batch:
+            key = stream_key(job)
+            attempt, number = divmod(event.sequence, SEQUENCE_BASE)
+            pipe.xadd(key, {b"e": payload}, id=f"{attempt}-{number}")
+            if event.HasField("result"):
+                pipe.expire(key, _FINISHED_TTL_SECONDS)
+            elif number == 1:
+                pipe.expire(key, _RUNNING_TTL_SECONDS)
+            changed[job] = None
+        ids = b"".join(job.bytes for job in changed)
+        pipe.xadd(WAKE_STREAM, {b"j": ids}, maxlen=_WAKE_LENGTH, approximate=True)
+        # XADD of an id that is not newer than the last one is an error reply: that is the fence, not a fault.
+        await pipe.execute(raise_on_error=False)
+
+
+class Wakes:
+    """Who in this process waits for news of which submission. One blocking read serves them all."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._waiting: dict[bytes, set[asyncio.Event]] = {}
+        self.up = False
+        """Whether wake-ups arrive at present."""
+
+    @contextlib.contextmanager
+    def subscribe(self, job: UUID) -> Iterator[asyncio.Event]:
+        """An event that is set whenever there is news of `job`, until the block ends. The waiter clears it."""
+        event = asyncio.Event()
+        events = self._waiting.setdefault(job.bytes, set())
+        events.add(event)
+        try:
+            yield event
+        finally:
+            events.discard(event)
+            if not events:
+                self._waiting.pop(job.bytes, None)
+
+    def __len__(self) -> int:
+        """Watchers at present."""
+        return sum(len(events) for events in self._waiting.values())
+
+    async def run(self) -> None:
+        """Reads wake-ups until cancelled. After an outage it wakes everyone, since news may have been missed."""
+        delays = full_jitter(0.1, 1.0)
+        last = "$"
+        while True:
+            try:
+                # Below five seconds: longer blocks meet the client's own timeouts.
+                found = await self._redis.xread({WAKE_STREAM: last}, block=4000, count=1000)
+            except (RedisError, OSError, TimeoutError):
+                self.up = False
+                last = "$"
+                self._wake_all()
+                await asyncio.sleep(next(delays))
+                continue
+            if not self.up:
+                self.up = True
+                delays = full_jitter(0.1, 1.0)
+                self._wake_all()
+            for entries in (found or {}).values():
+                for entry_id, fields in (e for chunk in entries for e in chunk):
+                    last = entry_id
+                    self._wake_some(fields[b"j"])
+
+    def _wake_some(self, ids: bytes) -> None:
+        for start in range(0, len(ids), _ID_BYTES):
+            for event in self._waiting.get(ids[start : start + _ID_BYTES], ()):
+                event.set()
+
+    def _wake_all(self) -> None:
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
+
+class LiveReader:
+    """Reads what a submission told so far."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def after(self, job: UUID, sequence: int) -> AsyncIterator[event_pb2.Event]:
+        """Events after `sequence`, in order, as far as Redis has them. Raises Unavailable."""
+        attempt, number = divmod(sequence, SEQUENCE_BASE)
+        start = f"({attempt}-{number}"
+        while True:
+            try:
+                entries = await self._redis.xrange(stream_key(job), min=start, count=100)
+            except (RedisError, OSError, TimeoutError) as error:
+                raise Unavailable("the live stream does not answer") from error
+            for entry_id, fields in entries:
+                start = b"(" + entry_id
+                yield event_pb2.Event.FromString(fields[b"e"])
+            if len(entries) < 100:
+                return
