@@ -1,0 +1,1 @@
+"""Owns the truth about work: accepts, publishes, assigns, fences, settles."""

@@ -1,0 +1,59 @@
+"""Everything that exists in RabbitMQ, with every limit written out. Declared by whoever comes first; all agree.
+
+Works on 3.10 and 4.x: quorum queues, no priorities, and a delivery limit that is only a backstop, since 4.3 counts
+deliveries differently. The attempt cap that matters is in PostgreSQL.
+"""
+
+from dataclasses import dataclass
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
+from pamqp.common import Arguments
+
+EXECUTION_QUEUE = "execution_tasks"
+DIRECT_EXCHANGE = "sentinel.direct"
+EXECUTE_KEY = "execute"
+DEAD_LETTER_EXCHANGE = "sentinel.dlx"
+DEAD_LETTER_QUEUE = "dead_letter_queue"
+
+MOST_WAITING = 1_000_000
+"""Messages in the execution queue; past it the broker refuses and the outbox holds the rest."""
+MOST_DELIVERIES = 20
+MOST_DEAD_LETTERS = 100_000
+DEAD_LETTER_DAYS = 14
+
+_EXECUTION_ARGUMENTS: Arguments = {
+    "x-queue-type": "quorum",
+    "x-max-length": MOST_WAITING,
+    "x-overflow": "reject-publish",
+    "x-delivery-limit": MOST_DELIVERIES,
+    "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE,
+    "x-dead-letter-strategy": "at-least-once",
+}
+_DEAD_LETTER_ARGUMENTS: Arguments = {
+    "x-queue-type": "quorum",
+    "x-max-length": MOST_DEAD_LETTERS,
+    "x-overflow": "drop-head",
+    "x-message-ttl": DEAD_LETTER_DAYS * 24 * 3600 * 1000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Handles of what was declared, alive as long as their channel."""
+
+    direct: AbstractExchange
+    dead_letters: AbstractExchange
+    execution: AbstractQueue
+
+
+async def declare(channel: AbstractChannel) -> Topology:
+    """Declares all of it. Raises when something of the same name exists with other limits."""
+    direct = await channel.declare_exchange(DIRECT_EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
+    # Fanout: a direct exchange would drop dead letters whose key nobody thought of.
+    dead = await channel.declare_exchange(DEAD_LETTER_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
+    letters = await channel.declare_queue(DEAD_LETTER_QUEUE, durable=True, arguments=_DEAD_LETTER_ARGUMENTS)
+    await letters.bind(dead)
+    execution = await channel.declare_queue(EXECUTION_QUEUE, durable=True, arguments=_EXECUTION_ARGUMENTS)
+    await execution.bind(direct, EXECUTE_KEY)
+    return Topology(direct, dead, execution)
