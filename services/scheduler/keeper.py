@@ -59,7 +59,7 @@ async def maintain_forever(store: Store, *, ahead_days: int, retention_days: int
             pause = _MAINTAIN
         except Unavailable:
             pause = _MAINTAIN_AGAIN
-        except Exception as error:  # noqa: BLE001 - a lock timeout now must not end partitions for good
+        except Exception as error:
             get_logger().error("maintenance_failed", error=repr(error))
             pause = _MAINTAIN_AGAIN
         await asyncio.sleep(pause.total_seconds())

@@ -91,7 +91,8 @@ class SchedulerServiceServicer:
 
         Errors, beside the common ones:
         * `ALREADY_EXISTS` (IDEMPOTENCY_KEY_REUSED): the key was used with another body.
-        * `UNAVAILABLE` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; RetryInfo.
+        * `RESOURCE_EXHAUSTED` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; carries
+        RetryInfo; REST gives 503.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,8 @@ class SchedulerServiceStub:
 
     Errors, beside the common ones:
     * `ALREADY_EXISTS` (IDEMPOTENCY_KEY_REUSED): the key was used with another body.
-    * `UNAVAILABLE` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; RetryInfo.
+    * `RESOURCE_EXHAUSTED` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; carries
+      RetryInfo; REST gives 503.
     """
     SubmitBatch: _grpc.UnaryUnaryMultiCallable[_scheduler_pb2.SubmitBatchRequest, _scheduler_pb2.SubmitBatchResponse]
     """Accepts up to 100 programs. Each has its own outcome, in order: one bad item refuses none of the others.
@@ -102,7 +103,8 @@ class SchedulerServiceAsyncStub(SchedulerServiceStub):
 
     Errors, beside the common ones:
     * `ALREADY_EXISTS` (IDEMPOTENCY_KEY_REUSED): the key was used with another body.
-    * `UNAVAILABLE` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; RetryInfo.
+    * `RESOURCE_EXHAUSTED` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; carries
+      RetryInfo; REST gives 503.
     """
     SubmitBatch: _aio.UnaryUnaryMultiCallable[_scheduler_pb2.SubmitBatchRequest, _scheduler_pb2.SubmitBatchResponse]  # type: ignore[assignment]
     """Accepts up to 100 programs. Each has its own outcome, in order: one bad item refuses none of the others.
@@ -159,7 +161,8 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors, beside the common ones:
         * `ALREADY_EXISTS` (IDEMPOTENCY_KEY_REUSED): the key was used with another body.
-        * `UNAVAILABLE` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; RetryInfo.
+        * `RESOURCE_EXHAUSTED` (BACKLOG_FULL): more is waiting to be queued than this deployment allows; carries
+          RetryInfo; REST gives 503.
         """
 
     @_abc_1.abstractmethod
