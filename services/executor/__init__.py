@@ -1,0 +1,1 @@
+"""Runs attempts in jails and reports what they did; holds nothing that must survive."""
