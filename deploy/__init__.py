@@ -1,0 +1,1 @@
+"""How Sentinel is put on machines."""

@@ -1,0 +1,83 @@
+"""Envoy as a process of the local mesh: rendered, started, drained."""
+
+import contextlib
+import hashlib
+import http.client
+import time
+from pathlib import Path
+
+import envoy
+
+from deploy.envoy.render import Edge, Endpoint, render
+from deploy.local.mesh import Mesh
+from deploy.local.program import Program
+
+BINARY = Path(envoy.__file__).parent / "_bin" / "envoy"
+"""The real binary: the script in bin/ would stand between the supervisor's signals and it."""
+
+DRAIN_SECONDS = 5
+
+
+def configuration(mesh: Mesh) -> Path:
+    """The rendered file."""
+    return mesh.state / "envoy" / "envoy.yaml"
+
+
+def prepare(mesh: Mesh) -> None:
+    """Renders the configuration."""
+    ports = mesh.ports
+    render(
+        Edge.from_environment(
+            mesh.environment,
+            listen=Endpoint("127.0.0.1", ports.edge.number),
+            admin=Endpoint("127.0.0.1", ports.envoy_admin.number),
+            schedulers=[Endpoint("127.0.0.1", ports.scheduler_grpc(n).number) for n in range(mesh.schedulers)],
+            gateways=[Endpoint("127.0.0.1", ports.gateway_grpc(n).number) for n in range(mesh.gateways)],
+            gateways_http=[
+                Endpoint("127.0.0.1", ports.gateway_http(n).number, ports.gateway_admin(n).number)
+                for n in range(mesh.gateways)
+            ],
+        ),
+        configuration(mesh).parent,
+    )
+
+
+def program(mesh: Mesh) -> Program:
+    """Hot restart is off: it needs a base id of its own per Envoy on a machine, and nobody uses it here."""
+    digest = hashlib.sha256()
+    for path in sorted(configuration(mesh).parent.iterdir()):
+        digest.update(path.read_bytes())
+    return Program(
+        name="envoy",
+        role="edge",
+        command=[
+            *(str(BINARY), "-c", str(configuration(mesh)), "--disable-hot-restart", "--log-level", "warning"),
+            *("--drain-time-s", str(DRAIN_SECONDS), "--drain-strategy", "immediate"),
+        ],
+        environment={"SENTINEL_CONFIGURATION": digest.hexdigest()[:12]},
+        priority=900,
+    )
+
+
+def drain(mesh: Mesh) -> None:
+    """Lets calls under way end. Envoy's own answer to SIGTERM is to cut all of them."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        _admin(mesh, "POST", "/healthcheck/fail")
+        _admin(mesh, "POST", "/drain_listeners?graceful&skip_exit")
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < deadline and _active_requests(mesh):
+            time.sleep(0.1)
+
+
+def _active_requests(mesh: Mesh) -> int:
+    text = _admin(mesh, "GET", "/stats?filter=^http.edge.downstream_rq_active$")
+    return int(text.rpartition(":")[2] or 0)
+
+
+def _admin(mesh: Mesh, method: str, path: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", mesh.ports.envoy_admin.number, timeout=3)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
