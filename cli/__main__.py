@@ -1,0 +1,5 @@
+"""`python -m cli` is the `sentinel` command."""
+
+from cli.main import main
+
+main()
