@@ -18,3 +18,7 @@ grep -L 'Servicer' "$out"/*/*/*_pb2_grpc.py "$out"/*/*/*_pb2_grpc.pyi | xargs -r
 "$bin/python" -m grpc_tools.protoc -I proto -I proto/third_party --include_imports \
   --descriptor_set_out="$out/sentinel.binpb" \
   sentinel/v1/{scheduler,status,executor}.proto google/rpc/error_details.proto
+# Our own files once more, with their comments: what the OpenAPI document is written from.
+"$bin/python" -m grpc_tools.protoc -I proto -I proto/third_party --include_source_info \
+  --descriptor_set_out="$out/sentinel.docs.binpb" \
+  sentinel/v1/{submission,evidence,event,scheduler,status}.proto

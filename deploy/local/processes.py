@@ -96,8 +96,9 @@ def _command(pid: int) -> str:
 
 def _stands_in(pid: int, *folders: Path) -> bool:
     """Whether it is a server at work there; a person's shell that happens to be there is not."""
-    executable = os.path.basename(os.readlink(PROC / str(pid) / "exe"))
-    return executable in _TITLE_WRITERS and Path(os.readlink(PROC / str(pid) / "cwd")) in folders
+    # Not the executable: Debian's redis-server is a link to redis-check-rdb.
+    program = (PROC / str(pid) / "comm").read_text().strip()
+    return program in _TITLE_WRITERS and Path(os.readlink(PROC / str(pid) / "cwd")) in folders
 
 
 def _alive(pid: int) -> bool:

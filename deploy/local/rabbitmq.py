@@ -29,6 +29,7 @@ raft.wal_max_size_bytes = 64000000
 collect_statistics_interval = 10000
 log.console = true
 log.console.level = info
+log.console.use_colors = off
 log.file = false
 """
 
@@ -54,9 +55,8 @@ def prepare(mesh: Mesh) -> None:
     cookie.chmod(0o400)
 
 
-def node(mesh: Mesh) -> str:
-    """Name of the Erlang node."""
-    return f"sentinel-{mesh.ports.base}@localhost"
+NODE = "sentinel@localhost"
+"""The same everywhere: each mesh has a port mapper of its own, and data belongs to a name."""
 
 
 def environment(mesh: Mesh) -> dict[str, str]:
@@ -66,7 +66,7 @@ def environment(mesh: Mesh) -> dict[str, str]:
         "HOME": str(home),
         "ERL_EPMD_PORT": str(mesh.ports.epmd.number),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODENAME": node(mesh),
+        "RABBITMQ_NODENAME": NODE,
         "RABBITMQ_BASE": str(home),
         "RABBITMQ_CONF_ENV_FILE": str(home / "environment.conf"),
         "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),

@@ -68,9 +68,10 @@ class Supervisor:
     def _start(self) -> None:
         """A socket left by a killed supervisor is not in the way: supervisord replaces one that nobody answers."""
         binary = Path(sys.executable).with_name("supervisord")
-        subprocess.run(
+        started = subprocess.run(
             [sys.executable, str(binary), "-c", str(self.configuration)],
-            check=True,
+            capture_output=True,
+            text=True,
             cwd=self._mesh.state,
             # Not the caller's environment: children would inherit it, and executors must learn no credentials.
             env={
@@ -80,6 +81,8 @@ class Supervisor:
                 MARKER: str(self._mesh.state),
             },
         )
+        if started.returncode:
+            raise SupervisorDown(f"supervisord: {started.stdout}{started.stderr}")
         deadline = time.monotonic() + 10
         while not self.answers():
             if time.monotonic() > deadline:
@@ -129,13 +132,14 @@ class Supervisor:
             return {}
 
     def shut_down(self) -> None:
-        """Ends it and all it keeps, in falling order of priority, and waits until the socket is gone."""
+        """Ends it and all it keeps, in falling order of priority, and waits for its end."""
         try:
+            pid = self._call("getPID")
             self._call("shutdown")
         except SupervisorDown:
             return
         deadline = time.monotonic() + 60
-        while self._socket.exists() and time.monotonic() < deadline:
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def _call(self, method: str, *arguments: Any) -> Any:
