@@ -56,7 +56,7 @@ class OutputPipe:
         self._produced = 0
         self._fd, self.theirs = os.pipe2(os.O_CLOEXEC)
         """`theirs` is the write end, for the program; the caller closes it."""
-        os.set_blocking(self._fd, False)  # noqa: FBT003 - the standard library's signature
+        os.set_blocking(self._fd, False)
         self._open = True
         loop.add_reader(self._fd, self._read)
 
@@ -115,7 +115,7 @@ class InputPipe:
         self._waiting = False
         self.theirs, self._fd = os.pipe2(os.O_CLOEXEC)
         """`theirs` is the read end, for the program; the caller closes it."""
-        os.set_blocking(self._fd, False)  # noqa: FBT003 - the standard library's signature
+        os.set_blocking(self._fd, False)
         self._open = True
         stdin.on_change(self._write)
         self._write()

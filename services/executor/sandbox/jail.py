@@ -9,7 +9,7 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -45,17 +45,30 @@ class Jail:
     """A Sandbox. Owns its processes, descriptors and group until `Jails.destroy`."""
 
     def __init__(
-        self, index: int, nsjail: NsjailProcess, channel: InitChannel, init_pid: int, init_pidfd: int, cgroup: Cgroup
+        self,
+        index: int,
+        nsjail: NsjailProcess,
+        channel: InitChannel,
+        init_pidfd: int,
+        cgroup: Cgroup,
+        next_group: Callable[[], Awaitable[Cgroup]],
     ) -> None:
         self.index = index
         self.nsjail = nsjail
         self.channel = channel
-        self.init_pid = init_pid
         self.init_pidfd = init_pidfd
-        self.cgroup = cgroup
+        self.cgroups = [cgroup]
+        """One per command that was announced; init sits in the last, and with it whatever it starts."""
+        self._next_group = next_group
+        self._moving: asyncio.Task[Cgroup] | None = None
         self._stopped = False
         self._spent = False
         self._phase: _Phase | None = None
+
+    @property
+    def cgroup(self) -> Cgroup:
+        """The group of the present command."""
+        return self.cgroups[-1]
 
     @property
     def alive(self) -> bool:
@@ -85,8 +98,11 @@ class Jail:
         except ChannelClosed as error:
             raise self._died() from error
 
-    async def run(self, command: Command, limits: Limits, *, stdin: Stdin, output: OutputSink) -> tuple[Ending, Usage]:
+    async def run(
+        self, command: Command, limits: Limits, *, stdin: Stdin, output: OutputSink, more: bool = False
+    ) -> tuple[Ending, Usage]:
         """See Sandbox."""
+        await self.settle()
         if self._spent:
             raise SandboxError("SPENT", "this jail has already killed a program")
         if self._stopped:
@@ -100,12 +116,23 @@ class Jail:
         phase = _Phase(self, limits, stdin, output, merge_output=command.merge_output)
         self._phase = phase
         try:
-            answer = await phase.run(command)
+            await phase.release(command)
+            if more:
+                # What init has started stays where it is; what it starts next begins with clean counters. Moving
+                # takes a grace period of the kernel, which hides behind the command.
+                self._moving = asyncio.ensure_future(self._next_group())
+            answer = await phase.wait_end()
         finally:
             self._phase = None
             self._spent = phase.cause is not None or not phase.clean
             phase.close()
         return self._ending(phase, answer), phase.usage()
+
+    async def settle(self) -> None:
+        """Waits for the next group, where one is being prepared. Raises SandboxError."""
+        if self._moving is not None:
+            moving, self._moving = self._moving, None
+            self.cgroups.append(await asyncio.shield(moving))
 
     def _ending(self, phase: "_Phase", answer: Answer | None) -> Ending:
         if phase.cause is not None:
@@ -135,6 +162,7 @@ class _Phase:
     def __init__(self, jail: Jail, limits: Limits, stdin: Stdin, output: OutputSink, *, merge_output: bool) -> None:
         loop = asyncio.get_running_loop()
         self._jail = jail
+        self._cgroup = jail.cgroup
         self._loop = loop
         self._limits = limits
         self.cause: Cause | None = None
@@ -146,20 +174,20 @@ class _Phase:
         self.counters = Counters(cpu_ns=0, memory_peak_bytes=0, oom_events=0, peak_processes=0)
         self._wall: asyncio.TimerHandle | None = None
         cpus = min(os.cpu_count() or 1, limits.processes)
-        self._cpu = CpuWatchdog(loop, jail.cgroup.cpu_ns, cpus, functools.partial(self._limit, Cause.CPU_TIME))
+        self._cpu = CpuWatchdog(loop, self._cgroup.cpu_ns, cpus, functools.partial(self._limit, Cause.CPU_TIME))
         on_limit = functools.partial(self.kill, Cause.OUTPUT)
         self._stdin = InputPipe(loop, stdin)
         self._stdout = OutputPipe(loop, Stream.STDOUT, limits.output_bytes, output, on_limit)
         self._stderr = None if merge_output else OutputPipe(loop, Stream.STDERR, limits.output_bytes, output, on_limit)
 
-    async def run(self, command: Command) -> Answer | None:
-        """Releases the command and waits for the end of all its processes. None where init died."""
+    async def release(self, command: Command) -> None:
+        """Starts the command, and the clocks."""
         jail, limits = self._jail, self._limits
         theirs = [self._stdin.theirs, self._stdout.theirs]
         theirs.append(self._stderr.theirs if self._stderr is not None else self._stdout.theirs)
         self._loop.add_reader(jail.init_pidfd, self._init_died)
         self._loop.add_reader(jail.channel.fileno(), self._listen)
-        self._loop.add_reader(jail.cgroup.oom_fd, self._out_of_memory)
+        self._loop.add_reader(self._cgroup.oom_fd, self._out_of_memory)
         self._wall = self._loop.call_later(limits.wall_ms / 1000, self._limit, Cause.WALL_TIME)
         self._cpu.start(limits.cpu_ms * 1_000_000)
         self._started_ns = time.monotonic_ns()
@@ -171,6 +199,9 @@ class _Phase:
         finally:
             for fd in set(theirs):
                 os.close(fd)
+
+    async def wait_end(self) -> Answer | None:
+        """Waits for the end of all its processes. None where init died."""
         try:
             answer = await self._answer
         except asyncio.CancelledError:
@@ -179,7 +210,7 @@ class _Phase:
         self._stdout.finish()
         if self._stderr is not None:
             self._stderr.finish()
-        self.counters = jail.cgroup.counters()
+        self.counters = self._cgroup.counters()
         self.clean = answer is not None and answer.kind == "D"
         return answer
 
@@ -193,10 +224,12 @@ class _Phase:
         """What it used. After `run`."""
         counters = self.counters
         stdout = self._stdout.count
+        answer = self._answer.result() if self._answer.done() else None
         return Usage(
             wall_ms=(self._ended_ns - self._started_ns) / 1e6,
             cpu_ms=counters.cpu_ns / 1e6,
-            memory_peak_bytes=counters.memory_peak_bytes,
+            # Where the group cannot tell this phase's peak, the largest process is the best there is.
+            memory_peak_bytes=counters.memory_peak_bytes or (answer.max_rss_kb * 1024 if answer else 0),
             oom_events=counters.oom_events,
             peak_processes=counters.peak_processes,
             stdout=stdout,
@@ -208,7 +241,7 @@ class _Phase:
         if self._wall is not None:
             self._wall.cancel()
         self._cpu.stop()
-        for fd in (self._jail.init_pidfd, self._jail.channel.fileno(), self._jail.cgroup.oom_fd):
+        for fd in (self._jail.init_pidfd, self._jail.channel.fileno(), self._cgroup.oom_fd):
             self._loop.remove_reader(fd)
         self._stdin.close()
         self._stdout.close()
@@ -221,9 +254,9 @@ class _Phase:
         self.kill(cause)
 
     def _out_of_memory(self) -> None:
-        if self._jail.cgroup.counters().oom_events:
+        if self._cgroup.counters().oom_events:
             self.kill(Cause.MEMORY)
-            self._loop.remove_reader(self._jail.cgroup.oom_fd)
+            self._loop.remove_reader(self._cgroup.oom_fd)
 
     def _listen(self) -> None:
         try:
@@ -269,7 +302,8 @@ class Jails:
         Raises SandboxError, leaving nothing behind. Safe to cancel.
         """
         self._serial += 1
-        cgroup = await self._blocking(functools.partial(self._driver.create, f"{index}-{self._serial}"))
+        name = f"{index}-{self._serial}"
+        cgroup = await self._blocking(functools.partial(self._driver.create, name))
         channel, theirs = InitChannel.pair()
         nsjail: NsjailProcess | None = None
         init_pidfd: int | None = None
@@ -282,10 +316,11 @@ class Jails:
             init_pidfd = os.pidfd_open(init_pid)
             # Init blocks on its socket until we speak, so it is still the process that spoke.
             await self._blocking(functools.partial(cgroup.attach, init_pid))
-            return Jail(index, nsjail, channel, init_pid, init_pidfd, cgroup)
+            next_group = functools.partial(self._move, f"{name}-next", init_pid)
+            return Jail(index, nsjail, channel, init_pidfd, cgroup, next_group)
         except BaseException as error:
             said = nsjail.log_text() if nsjail is not None else ""
-            await asyncio.shield(self._take_down(nsjail, channel, init_pidfd, cgroup))
+            await asyncio.shield(self._take_down(nsjail, channel, init_pidfd, [cgroup]))
             if isinstance(error, ChannelClosed | TimeoutError | ProcessLookupError):
                 raise SandboxError("JAIL_START", said or f"nsjail did not start: {error!r}") from error
             raise
@@ -296,12 +331,29 @@ class Jails:
         Raises SandboxError where that cannot be proved.
         """
         jail.kill()
-        await self._take_down(jail.nsjail, jail.channel, jail.init_pidfd, jail.cgroup)
+        with contextlib.suppress(SandboxError):
+            await jail.settle()
+        await self._take_down(jail.nsjail, jail.channel, jail.init_pidfd, jail.cgroups)
+
+    async def _move(self, name: str, init_pid: int) -> Cgroup:
+        """A fresh group with init in it."""
+
+        def create_and_attach() -> Cgroup:
+            cgroup = self._driver.create(name)
+            try:
+                cgroup.attach(init_pid)
+            except BaseException:
+                cgroup.remove()
+                raise
+            return cgroup
+
+        return await self._blocking(create_and_attach)
 
     async def _take_down(
-        self, nsjail: NsjailProcess | None, channel: InitChannel, init_pidfd: int | None, cgroup: Cgroup
+        self, nsjail: NsjailProcess | None, channel: InitChannel, init_pidfd: int | None, cgroups: list[Cgroup]
     ) -> None:
-        cgroup.kill()
+        for cgroup in cgroups:
+            cgroup.kill()
         channel.close()
         try:
             if nsjail is not None:
@@ -310,7 +362,8 @@ class Jails:
         finally:
             if init_pidfd is not None:
                 os.close(init_pidfd)
-            await self._blocking(cgroup.remove)
+            for cgroup in cgroups:
+                await self._blocking(cgroup.remove)
 
     async def _reap(self, nsjail: NsjailProcess, init_pidfd: int | None) -> None:
         """Waits for init, then for nsjail, which may have missed that init died."""

