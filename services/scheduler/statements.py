@@ -209,9 +209,10 @@ from outbox
 """
 
 MAKE_PARTITIONS = """
-select submissions_make_partitions(utc - 1, utc + $1) from (select (now() at time zone 'utc')::date as utc) as today
+select submissions_make_partitions(utc - 1, utc + $1::integer)
+from (select (now() at time zone 'utc')::date as utc) as today
 """
 
 DROP_PARTITIONS = """
-select submissions_drop_partitions(utc - $1) from (select (now() at time zone 'utc')::date as utc) as today
+select submissions_drop_partitions(utc - $1::integer) from (select (now() at time zone 'utc')::date as utc) as today
 """
