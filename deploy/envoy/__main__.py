@@ -1,6 +1,6 @@
 """`python -m deploy.envoy FOLDER`: renders the edge from the environment, for containers.
 
-SCHEDULERS, GATEWAYS and GATEWAYS_HTTP are comma lists of host:port, the last optionally host:port:health_port.
+SCHEDULERS, GATEWAYS and GATEWAYS_HTTP are comma lists of host:port.
 """
 
 import os
@@ -11,8 +11,8 @@ from deploy.envoy.render import Edge, Endpoint, render
 
 
 def _endpoint(text: str) -> Endpoint:
-    host, port, *health = text.strip().split(":")
-    return Endpoint(host, int(port), int(health[0]) if health else None)
+    host, _, port = text.strip().rpartition(":")
+    return Endpoint(host, int(port))
 
 
 def _endpoints(variable: str) -> list[Endpoint]:

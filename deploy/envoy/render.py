@@ -36,11 +36,10 @@ _LUA_PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPe
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a process listens, and where its health is asked when that is elsewhere."""
+    """Where a process listens."""
 
     host: str
     port: int
-    health_port: int | None = None
 
     @property
     def socket(self) -> dict[str, Any]:
@@ -158,10 +157,7 @@ def _per_route(contract: Contract) -> dict[str, Any]:
 
 
 def _lb_endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    place: dict[str, Any] = {"address": {"socket_address": endpoint.socket}}
-    if endpoint.health_port is not None:
-        place["health_check_config"] = {"port_value": endpoint.health_port}
-    return {"endpoint": place}
+    return {"endpoint": {"address": {"socket_address": endpoint.socket}}}
 
 
 def _bucket(per_minute: int) -> dict[str, Any]:

@@ -33,10 +33,7 @@ def prepare(mesh: Mesh) -> None:
             admin=Endpoint("127.0.0.1", ports.envoy_admin.number),
             schedulers=[Endpoint("127.0.0.1", ports.scheduler_grpc(n).number) for n in range(mesh.schedulers)],
             gateways=[Endpoint("127.0.0.1", ports.gateway_grpc(n).number) for n in range(mesh.gateways)],
-            gateways_http=[
-                Endpoint("127.0.0.1", ports.gateway_http(n).number, ports.gateway_admin(n).number)
-                for n in range(mesh.gateways)
-            ],
+            gateways_http=[Endpoint("127.0.0.1", ports.gateway_http(n).number) for n in range(mesh.gateways)],
         ),
         configuration(mesh).parent,
     )

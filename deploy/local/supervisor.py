@@ -143,9 +143,9 @@ class Supervisor:
             time.sleep(0.05)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        server = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(str(self._socket)))
         try:
-            return cast(Any, getattr(server.supervisor, method)(*arguments))
+            with xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(str(self._socket))) as server:
+                return cast(Any, getattr(server.supervisor, method)(*arguments))
         except (OSError, http.client.HTTPException) as error:
             raise SupervisorDown(str(error)) from error
 

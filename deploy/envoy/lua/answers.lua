@@ -1,4 +1,4 @@
--- What REST users get back. Native gRPC and gRPC-Web never pass here.
+-- What REST users get back. The routes of native gRPC and gRPC-Web do not pass here.
 
 local CODES = {
   [1] = "CANCELLED", [2] = "UNKNOWN", [3] = "INVALID_ARGUMENT", [4] = "DEADLINE_EXCEEDED", [5] = "NOT_FOUND",
@@ -47,6 +47,11 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
+  local kind = headers:get("content-type") or ""
+  if string.sub(kind, 1, 16) == "application/grpc" then
+    -- A native call to a path that is not there: its client needs what we would take away.
+    return
+  end
   local wanted = headers:get("x-http-code")
   if wanted and string.match(wanted, "^[2-5]%d%d$") then
     headers:replace(":status", wanted)
@@ -58,12 +63,11 @@ function envoy_on_response(handle)
   if status == "503" and not headers:get("retry-after") then
     headers:add("retry-after", "1")
   end
-  local field = handle:filterContext()["unwrap"]
+  local field = handle:filterContext():get("unwrap")
   if tonumber(status) < 400 and not field then
     return
   end
-  local kind = headers:get("content-type")
-  if not kind or string.sub(kind, 1, 16) ~= "application/json" then
+  if string.sub(kind, 1, 16) ~= "application/json" then
     return
   end
   local body = handle:body(true)
@@ -74,6 +78,7 @@ function envoy_on_response(handle)
   local text = body:getBytes(0, length)
   local rewritten = tonumber(status) < 400 and only_field(text, field) or our_error(text)
   if rewritten then
-    headers:replace("content-length", body:setBytes(rewritten))
+    -- Asked for again: what was fetched before the wait for the body is out of scope after it.
+    handle:headers():replace("content-length", body:setBytes(rewritten))
   end
 end

@@ -60,10 +60,26 @@ end
 
 local SIMPLE = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
--- A key may spell its letters as escapes, and the transcoder would read them.
+-- A key may spell its letters as escapes, and the transcoder would read them. Beyond ASCII no field of ours has letters.
 local function unescape(key)
-  key = string.gsub(key, "\\u00(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
-  return (string.gsub(key, "\\(.)", function(letter) return SIMPLE[letter] or letter end))
+  local parts, position = {}, 1
+  while true do
+    local stop = find(key, "\\", position, true)
+    if not stop then
+      parts[#parts + 1] = sub(key, position)
+      return table.concat(parts)
+    end
+    parts[#parts + 1] = sub(key, position, stop - 1)
+    local letter = sub(key, stop + 1, stop + 1)
+    if letter == "u" then
+      local code = tonumber(sub(key, stop + 2, stop + 5), 16)
+      parts[#parts + 1] = code and code < 128 and string.char(code) or "?"
+      position = stop + 6
+    else
+      parts[#parts + 1] = SIMPLE[letter] or letter
+      position = stop + 2
+    end
+  end
 end
 
 local walk_object
@@ -82,6 +98,11 @@ local function walk_value(text, position, message, path, unknown)
     return position + 1
   end
   while true do
+    if byte(text, position) == 91 then
+      -- The transcoder would flatten lists in lists; to follow it there would let a body choose our depth.
+      unknown[#unknown + 1] = { path = path .. "[" .. index .. "]", problem = "expected an object, not a list" }
+      error(unknown)
+    end
     position = walk_value(text, position, message, path .. "[" .. index .. "]", unknown)
     position = skip_space(text, position)
     local mark = byte(text, position)
@@ -177,7 +198,15 @@ local function nearest(key, message)
 end
 
 local function quote(text)
-  text = string.gsub(text, '[%c"\\\127]', function(letter) return string.format("\\u%04x", byte(letter)) end)
+  local rest = string.gsub(text, "[\240-\244][\128-\191][\128-\191][\128-\191]", "")
+  rest = string.gsub(rest, "[\224-\239][\128-\191][\128-\191]", "")
+  rest = string.gsub(rest, "[\194-\223][\128-\191]", "")
+  if find(rest, "[\128-\255]") then
+    -- Not UTF-8, and JSON must be.
+    text = string.gsub(text, "[\128-\255]", "?")
+  end
+  text = string.gsub(text, '["\\]', "\\%0")
+  text = string.gsub(text, "[%c\127]", function(letter) return string.format("\\u%04x", byte(letter)) end)
   return '"' .. text .. '"'
 end
 
@@ -203,44 +232,53 @@ local function error_info(reason)
     .. '","domain":"sentinel","metadata":{}}'
 end
 
+-- Where it is and what is wrong with it.
+local function describe(field)
+  if field.problem then
+    return field.path, field.problem, field.path .. ": " .. field.problem
+  end
+  local key = shorten(field.key)
+  local meant = nearest(field.key, field.message)
+  local hint = meant and '; did you mean "' .. meant .. '"?' or ""
+  local place = field.path ~= "" and " in " .. field.path or ""
+  return (field.path == "" and "" or field.path .. ".") .. key,
+    "unknown field" .. hint,
+    'unknown field "' .. key .. '"' .. place .. hint
+end
+
 local function refuse_unknown(handle, unknown)
-  local violations, sentence = {}, nil
+  local violations, first = {}, nil
   for _, field in ipairs(unknown) do
-    local meant = nearest(field.key, field.message)
-    local key = shorten(field.key)
-    local text = "unknown field"
-    local told = 'unknown field "' .. key .. '"' .. (field.path ~= "" and (" in " .. field.path) or "")
-    if meant then
-      text = text .. '; did you mean "' .. meant .. '"?'
-      told = told .. '; did you mean "' .. meant .. '"?'
-    end
-    sentence = sentence or told
-    local path = (field.path == "" and "" or field.path .. ".") .. key
+    local path, text, sentence = describe(field)
+    first = first or sentence
     violations[#violations + 1] = '{"field":' .. quote(path) .. ',"description":' .. quote(text) .. "}"
   end
-  answer(handle, "400", sentence, "INVALID_ARGUMENT",
+  answer(handle, "400", first, "INVALID_ARGUMENT",
     error_info("INVALID_FIELD")
       .. ',{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":['
       .. table.concat(violations, ",") .. "]}")
 end
 
 function envoy_on_request(handle)
-  local message = handle:filterContext()["message"]
+  local message = handle:filterContext():get("message")
   if not message then
     return
   end
   local headers = handle:headers()
   local kind = string.lower(headers:get("content-type") or "")
-  if kind ~= "application/json" and not find(kind, "^application/json%s*;") then
-    local declared = headers:get("content-length")
-    if kind ~= "" or (declared and declared ~= "0") or (not declared and headers:get("transfer-encoding")) then
-      answer(handle, "415", "send the body as Content-Type: application/json", "INVALID_ARGUMENT",
-        error_info("UNSUPPORTED_MEDIA_TYPE"))
-      return
-    end
+  local is_json = kind == "application/json" or find(kind, "^application/json%s*;")
+  local declared = tonumber(headers:get("content-length") or "0")
+  -- What has a length need not be waited for. Without a body the type does not matter: libraries send odd ones.
+  local body = (is_json or declared == 0) and handle:body()
+  if body and body:length() == 0 then
+    return
   end
-  local body = handle:body()
-  if not body or body:length() == 0 then
+  if not is_json and (body or declared ~= 0) then
+    answer(handle, "415", "send the body as Content-Type: application/json", "INVALID_ARGUMENT",
+      error_info("UNSUPPORTED_MEDIA_TYPE"))
+    return
+  end
+  if not body then
     return
   end
   local text = body:getBytes(0, body:length())
