@@ -3,11 +3,14 @@
 # Usage: scripts/generate.sh [output folder, default gen]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=${1:-gen}
+target=${1:-gen}
 bin=${VENV:-.venv}/bin
 
-rm -rf "$out"
-mkdir -p "$out"
+# Made aside and put in place at the end: whoever imports gen/ meanwhile finds it whole.
+mkdir -p "$(dirname "$target")"
+out=$(mktemp -d "$target.XXXXXX")
+trap 'rm -rf "$out"' EXIT
+chmod 755 "$out"
 PATH="$bin:$PATH" "$bin/python" -m grpc_tools.protoc -I proto -I proto/third_party \
   --python_out="$out" --mypy_out="$out" \
   --grpc_python_out="$out" --mypy_grpc_out="$out" \
@@ -22,3 +25,7 @@ grep -L 'Servicer' "$out"/*/*/*_pb2_grpc.py "$out"/*/*/*_pb2_grpc.pyi | xargs -r
 "$bin/python" -m grpc_tools.protoc -I proto -I proto/third_party --include_source_info \
   --descriptor_set_out="$out/sentinel.docs.binpb" \
   sentinel/v1/{submission,evidence,event,scheduler,status}.proto
+
+rm -rf "$target"
+mv "$out" "$target"
+trap - EXIT

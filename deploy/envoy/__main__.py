@@ -30,7 +30,7 @@ def main() -> None:
         gateways_http=_endpoints("GATEWAYS_HTTP"),
         cluster_type="STRICT_DNS",
     )
-    print(render(edge, Path(sys.argv[1]).resolve()))
+    sys.stdout.write(f"{render(edge, Path(sys.argv[1]).resolve())}\n")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ class Contract:
     def for_transcoder(self) -> bytes:
         """The set without `response_body`, which Envoy refuses to load ("not supported yet for non-HttpBody fields").
 
-        answers.lua takes the field out instead."""
+        answers.lua takes the field out instead.
+        """
         files = descriptor_pb2.FileDescriptorSet()
         files.CopyFrom(self._files)
         for file in files.file:
@@ -126,5 +127,3 @@ def _body_type(method: MethodDescriptor, body: str) -> str | None:
     if body == "*":
         return str(method.input_type.full_name)
     return _message_of(method.input_type.fields_by_name[body])
-
-

@@ -16,9 +16,7 @@ from deploy.envoy.replies import local_replies
 HERE = Path(__file__).resolve().parent
 DESCRIPTORS = HERE.parents[1] / "gen" / "sentinel.binpb"
 
-DEFAULT_ORIGINS = tuple(
-    f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (5173, 8080)
-)
+DEFAULT_ORIGINS = tuple(f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in (5173, 8080))
 RATE_LIMIT_FILTERS = frozenset({"sentinel.local_rate_limit", "sentinel.rate_limit"})
 READS_PER_WRITE = 10
 BACKSTOP_FACTOR = 2
@@ -71,7 +69,8 @@ class Edge:
     def from_environment(cls, environment: Mapping[str, str], **places: Any) -> "Edge":
         """Reads RATE_LIMIT, CORS_ORIGINS, READ_TIMEOUT, WRITE_TIMEOUT, TRUSTED_PROXIES and MAX_CONNECTIONS.
 
-        Raises ValueError with a sentence for people."""
+        Raises ValueError with a sentence for people.
+        """
         given: dict[str, Any] = {}
         for variable, name in (
             ("RATE_LIMIT", "rate_limit"),
@@ -126,9 +125,7 @@ def configuration(edge: Edge, folder: Path, contract: Contract) -> dict[str, Any
     whole = {key: value for key, value in whole.items() if not key.startswith("x-")}
     if edge.rate_limit == 0:
         manager = whole["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-        manager["http_filters"] = [
-            each for each in manager["http_filters"] if each["name"] not in RATE_LIMIT_FILTERS
-        ]
+        manager["http_filters"] = [each for each in manager["http_filters"] if each["name"] not in RATE_LIMIT_FILTERS]
     return dict(whole)
 
 

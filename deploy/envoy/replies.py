@@ -33,13 +33,20 @@ def local_replies() -> dict[str, Any]:
 
 
 def _native_grpc() -> dict[str, Any]:
-    """For native gRPC the text becomes grpc-message. The transcoder has rewritten the content type of its
-    requests by now, so what it marked with x-envoy-original-path is REST all the same."""
+    """For native gRPC the text becomes grpc-message.
+
+    The transcoder has rewritten the content type of its requests by now; what it marked with
+    x-envoy-original-path is REST all the same.
+    """
     return {
         "filter": {
             "and_filter": {
                 "filters": [
-                    {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
+                    {
+                        "header_filter": {
+                            "header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+                        }
+                    },
                     {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": False}}},
                 ]
             }

@@ -20,9 +20,7 @@ from deploy.local.progress import Progress
 from deploy.local.supervisor import Supervisor
 from deploy.local.up import Bringup, Refused, alone, migrate
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="The Sentinel mesh on this machine, loopback only."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The Sentinel mesh on this machine, loopback only.")
 console = Console()
 
 
@@ -108,7 +106,7 @@ def logs(names: Annotated[list[str] | None, typer.Argument(help="Such as schedul
             wanted = [path for path in wanted if path.stem in names or path.stem.rpartition("-")[0] in names]
         if not wanted:
             raise Refused(f"no such log in {mesh.logs}")
-        os.execvp("tail", ["tail", "-n", "20", "-F", *map(str, wanted)])  # noqa: S606, S607
+        os.execvp("tail", ["tail", "-n", "20", "-F", *map(str, wanted)])  # noqa: S606
 
 
 @app.command()
@@ -147,7 +145,9 @@ def dev_api() -> None:
         migrate(mesh, "up")
         edge.prepare(mesh)
         programs = [services.schedulers(mesh)[0], services.gateways(mesh)[0], edge.program(mesh)]
-        console.print(f"Edge at {mesh.url}; executors dial {mesh.ports.scheduler_sessions(0).address}; Ctrl-C ends all.")
+        console.print(
+            f"Edge at {mesh.url}; executors dial {mesh.ports.scheduler_sessions(0).address}; Ctrl-C ends all."
+        )
         raise typer.Exit(foreground.run(programs))
 
 
@@ -185,10 +185,9 @@ def _say_where(mesh: Mesh) -> None:
     console.print("Try it:\n", highlight=False)
     sys.stdout.flush()
     # Not through rich: a wrapped line would not survive being pasted.
-    print(
+    sys.stdout.write(
         f"curl -s '{url}/api/v1/submissions:run' -H 'Content-Type: application/json' "
-        """-d '{"language":"python","source_code":"print(6 * 7)"}'"""
-        "\n"
+        """-d '{"language":"python","source_code":"print(6 * 7)"}'\n\n"""
     )
 
 

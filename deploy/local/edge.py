@@ -3,16 +3,16 @@
 import contextlib
 import hashlib
 import http.client
+import importlib.util
 import time
 from pathlib import Path
-
-import envoy
 
 from deploy.envoy.render import Edge, Endpoint, render
 from deploy.local.mesh import Mesh
 from deploy.local.program import Program
 
-BINARY = Path(envoy.__file__).parent / "_bin" / "envoy"
+_PACKAGE = importlib.util.find_spec("envoy")
+BINARY = Path(*(_PACKAGE.submodule_search_locations or () if _PACKAGE else ()), "_bin", "envoy")
 """The real binary: the script in bin/ would stand between the supervisor's signals and it."""
 
 DRAIN_SECONDS = 5

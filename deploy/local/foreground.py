@@ -12,7 +12,8 @@ from deploy.local.program import Program
 def run(programs: Sequence[Program]) -> int:
     """Runs them with this terminal as theirs until Ctrl-C or until one ends, then ends the rest and waits for them.
 
-    Returns the exit status of the first to end."""
+    Returns the exit status of the first to end.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
     running = [
         subprocess.Popen(program.command, cwd=ROOT, env={**environment, **program.environment}) for program in programs

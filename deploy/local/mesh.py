@@ -46,7 +46,8 @@ class Mesh:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Mesh":
         """Reads the process environment over `.env`, or exactly what is given.
 
-        Raises ValueError with a sentence for people where a value cannot be used."""
+        Raises ValueError with a sentence for people where a value cannot be used.
+        """
         if environment is None:
             environment = {**read_dotenv(ROOT / ".env"), **os.environ}
         environment = {name: value for name, value in environment.items() if value != ""}

@@ -53,10 +53,12 @@ def binary(name: str) -> str:
 
 
 def home(mesh: Mesh) -> Path:
-    """Its folder. Beside the state directory's other data where the postgres user can get there; a clone in
-    /root cannot be reached by it, so then under /var/lib."""
+    """Its folder: with the mesh's other data where the postgres user can get there, else under /var/lib.
+
+    It cannot where the clone is in /root.
+    """
     inside = mesh.state / "postgres"
-    reachable = all(os.stat(folder).st_mode & 0o001 for folder in inside.parents if folder.exists())
+    reachable = all(folder.stat().st_mode & 0o001 for folder in inside.parents if folder.exists())
     return inside if reachable else Path("/var/lib/sentinel") / hashlib.sha256(str(inside).encode()).hexdigest()[:12]
 
 
@@ -106,9 +108,18 @@ def _create_database(mesh: Mesh) -> None:
 
 def _as_postgres(command: Iterable[str], stdin: str = "") -> None:
     done = subprocess.run(
-        list(command), user=OS_USER, group=OS_USER, extra_groups=[], input=stdin, text=True, capture_output=True,
-        cwd="/", env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+        list(command),
+        user=OS_USER,
+        group=OS_USER,
+        extra_groups=[],
+        # The caller's folder may be closed to that user.
+        cwd="/",
+        env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+        input=stdin,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     if done.returncode or "ERROR" in done.stderr:
         raise RuntimeError(f"{command}: {done.stderr.strip()}")
 

@@ -32,7 +32,8 @@ def marked(state: Path, data: Path) -> list[Process]:
     """Processes of the mesh whose state directory this is, their descendants included, supervisor or no supervisor.
 
     PostgreSQL's backends and Redis write their titles over their environment, so they are recognised by where
-    they stand: `data`, which may be elsewhere, or the state directory."""
+    they stand: `data`, which may be elsewhere, or the state directory.
+    """
     mark = f"{MARKER}={state}".encode()
     parents: dict[int, int] = {}
     ours: set[int] = set()
@@ -78,7 +79,7 @@ def listener(port: int) -> Process | None:
         with contextlib.suppress(OSError):
             for descriptor in os.scandir(PROC / str(pid) / "fd"):
                 with contextlib.suppress(OSError):
-                    if os.readlink(descriptor.path) in inodes:
+                    if str(Path(descriptor.path).readlink()) in inodes:
                         return Process(pid, _command(pid))
     return Process(0, "a process of another user or namespace")
 
@@ -98,7 +99,7 @@ def _stands_in(pid: int, *folders: Path) -> bool:
     """Whether it is a server at work there; a person's shell that happens to be there is not."""
     # Not the executable: Debian's redis-server is a link to redis-check-rdb.
     program = (PROC / str(pid) / "comm").read_text().strip()
-    return program in _TITLE_WRITERS and Path(os.readlink(PROC / str(pid) / "cwd")) in folders
+    return program in _TITLE_WRITERS and (PROC / str(pid) / "cwd").readlink() in folders
 
 
 def _alive(pid: int) -> bool:

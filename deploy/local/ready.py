@@ -5,7 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -35,7 +35,9 @@ def wait_for(check: Check, seconds: float, alive: Callable[[], str | None] = lam
 def postgres_answers(mesh: Mesh) -> str | None:
     """pg_isready."""
     command = [postgres.binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(mesh.ports.postgres.number)]
-    return None if subprocess.run(command).returncode == 0 else "PostgreSQL does not accept connections yet"
+    return (
+        None if subprocess.run(command, check=False).returncode == 0 else "PostgreSQL does not accept connections yet"
+    )
 
 
 def rabbitmq_answers(mesh: Mesh) -> str | None:
@@ -54,10 +56,11 @@ def redis_answers(mesh: Mesh) -> str | None:
 def grpc_serves(port: int) -> str | None:
     """Health of the whole server by the gRPC health protocol."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
         except grpc.RpcError as error:
-            return f"gRPC health on port {port}: {cast(grpc.Call, error).code().name}"
+            return f"gRPC health on port {port}: {cast('grpc.Call', error).code().name}"
     if answer.status == health_pb2.HealthCheckResponse.SERVING:
         return None
     return f"gRPC health on port {port}: {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"

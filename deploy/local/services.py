@@ -24,7 +24,6 @@ def schedulers(mesh: Mesh) -> list[Program]:
     """Each on its own ports: one shared port would pin all of Envoy's calls to whichever process accepted first."""
     return [
         _python(
-            mesh,
             "scheduler",
             index,
             300,
@@ -45,7 +44,6 @@ def gateways(mesh: Mesh) -> list[Program]:
     scheduler_addresses = ",".join(mesh.ports.scheduler_grpc(index).address for index in range(mesh.schedulers))
     return [
         _python(
-            mesh,
             "gateway",
             index,
             400,
@@ -67,7 +65,6 @@ def executors(mesh: Mesh) -> list[Program]:
     sessions = ",".join(mesh.ports.scheduler_sessions(index).address for index in range(mesh.schedulers))
     return [
         _python(
-            mesh,
             "executor",
             index,
             350,
@@ -105,7 +102,7 @@ def _given(mesh: Mesh, names: Iterable[str]) -> dict[str, str]:
     return {name: mesh.environment[name] for name in names if name in mesh.environment}
 
 
-def _python(mesh: Mesh, role: str, index: int, priority: int, environment: dict[str, str]) -> Program:
+def _python(role: str, index: int, priority: int, environment: dict[str, str]) -> Program:
     return Program(
         name=f"{role}-{index}",
         role=role,

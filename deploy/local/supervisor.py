@@ -14,6 +14,7 @@ from deploy.local.mesh import ROOT, Mesh
 from deploy.local.program import MARKER, Program
 
 UP = frozenset({"STARTING", "RUNNING", "BACKOFF"})
+_WITHOUT_WAITING = False
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
 
@@ -51,8 +52,10 @@ class Supervisor:
         self._socket = mesh.sockets / "supervisor.sock"
 
     def keep(self, programs: Sequence[Program]) -> None:
-        """Makes these the programs it keeps, starting it where needed. Programs that changed or went are stopped;
-        what is unchanged is left alone. Starts none of them."""
+        """Makes these the programs it keeps, starting the supervisor where needed, but none of the programs.
+
+        Programs that changed or went are stopped; what is unchanged is left alone.
+        """
         self.configuration.touch(mode=0o600)
         self.configuration.write_text(render(self._mesh, self._socket, programs))
         if not self.answers():
@@ -72,6 +75,7 @@ class Supervisor:
             [sys.executable, str(binary), "-c", str(self.configuration)],
             capture_output=True,
             text=True,
+            check=False,
             cwd=self._mesh.state,
             # Not the caller's environment: children would inherit it, and executors must learn no credentials.
             env={
@@ -100,7 +104,7 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Starts a program; nothing where it already runs. Does not wait."""
         try:
-            self._call("startProcess", name, False)
+            self._call("startProcess", name, _WITHOUT_WAITING)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _ALREADY_STARTED:
                 raise
@@ -145,7 +149,7 @@ class Supervisor:
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
             with xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(str(self._socket))) as server:
-                return cast(Any, getattr(server.supervisor, method)(*arguments))
+                return cast("Any", getattr(server.supervisor, method)(*arguments))
         except (OSError, http.client.HTTPException) as error:
             raise SupervisorDown(str(error)) from error
 

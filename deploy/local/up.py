@@ -43,7 +43,8 @@ class Bringup:
     def infrastructure(self) -> None:
         """PostgreSQL, RabbitMQ and Redis, answering.
 
-        Raises Refused where something stands in the way, NotReady where a part does not come up."""
+        Raises Refused where something stands in the way, NotReady where a part does not come up.
+        """
         if os.geteuid() != 0:
             raise Refused("run this as root: PostgreSQL needs a user of its own, and jails need root")
         mesh = self._mesh
@@ -81,7 +82,8 @@ class Bringup:
     def services(self) -> None:
         """Migrates, then starts schedulers, gateways, executors and the edge, each answering before the next.
 
-        Raises Refused or NotReady."""
+        Raises Refused or NotReady.
+        """
         if absent := services.missing():
             raise Refused(f"no code yet for: {', '.join(absent)}; `make up-infra` starts what they need")
         mesh = self._mesh
@@ -168,6 +170,7 @@ def migrate(mesh: Mesh, direction: str) -> None:
         env={**os.environ, **services.credentials(mesh)},
         capture_output=True,
         text=True,
+        check=False,
     )
     if done.returncode:
         raise Refused(f"migrate {direction} failed:\n{done.stdout}{done.stderr}")
@@ -175,5 +178,3 @@ def migrate(mesh: Mesh, direction: str) -> None:
 
 def _shown(mesh: Mesh) -> str:
     return str(mesh.state.relative_to(ROOT)) if mesh.state.is_relative_to(ROOT) else str(mesh.state)
-
-

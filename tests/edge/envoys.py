@@ -13,12 +13,12 @@ from typing import Any
 
 import aiohttp
 import grpc
+from ratelimit.v3 import rls_pb2_grpc
+from sentinel.v1 import scheduler_pb2_grpc, status_pb2_grpc
 
 from deploy.envoy.render import Edge, Endpoint, render
 from deploy.local.edge import BINARY
-from sentinel.v1 import scheduler_pb2_grpc, status_pb2_grpc
 from tests.edge.upstream import GatewayHttp, GrpcProcess, RateLimits, Scheduler, Status
-from ratelimit.v3 import rls_pb2_grpc
 
 
 def free_port() -> int:
@@ -140,7 +140,7 @@ async def running_edge(
             stack.push_async_callback(process.stop)
         await stack.enter_async_context(http.running())
         log = stack.enter_context((folder / "envoy.log").open("wb"))
-        envoy = subprocess.Popen(
+        envoy = subprocess.Popen(  # noqa: ASYNC220  Envoy dies with the thread that started it; it must be this one
             [str(BINARY), "-c", str(path), "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"],
             stdout=log,
             stderr=log,

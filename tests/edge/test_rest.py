@@ -1,15 +1,17 @@
 """What REST users see: words, codes and headers to the letter of the contract."""
 
 import asyncio
+import base64
 import io
 import json
 from typing import Any
 
+import grpc
 import pytest
+from sentinel.v1 import scheduler_pb2, status_pb2, submission_pb2
 
 from deploy.envoy.fields import Contract
 from deploy.envoy.render import DESCRIPTORS
-from sentinel.v1 import scheduler_pb2, status_pb2, submission_pb2
 from services.kit.errors import InvalidField, KeyReused, SentinelError, Unavailable, UnknownJob, Violation
 from tests.edge.envoys import Answer, TestEdge
 from tests.edge.upstream import JOB
@@ -96,7 +98,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("error", "status", "code", "why"), ERRORS, ids=lambda value: str(value)[:20])
 async def test_errors_have_one_body(edge: TestEdge, error: SentinelError, status: int, code: str, why: str) -> None:
-    async def fail(request: Any, context: Any) -> Any:
+    async def fail(_request: Any, _context: Any) -> Any:
         raise error
 
     edge.scheduler.submit = fail
@@ -112,7 +114,7 @@ async def test_errors_have_one_body(edge: TestEdge, error: SentinelError, status
 
 
 async def test_errors_keep_their_details_and_odd_characters(edge: TestEdge) -> None:
-    async def fail(request: Any, context: Any) -> Any:
+    async def fail(_request: Any, _context: Any) -> Any:
         raise InvalidField('say "ü\\n" {not} this', violations=[Violation("files[0].name", 'a "quote", and } more')])
 
     edge.scheduler.submit = fail
@@ -124,16 +126,12 @@ async def test_errors_keep_their_details_and_odd_characters(edge: TestEdge) -> N
 
 async def test_a_full_backlog_is_503_with_a_retry_time_though_grpc_says_resource_exhausted(edge: TestEdge) -> None:
     class Full(SentinelError):
-        pass
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        reason = "BACKLOG_FULL"
+        http_code = 503
 
-    import grpc
-
-    Full.code, Full.reason = grpc.StatusCode.RESOURCE_EXHAUSTED, "BACKLOG_FULL"
-
-    async def fail(request: Any, context: Any) -> Any:
-        error = Full("too much is waiting", retry_after=7)
-        error.http_code = 503
-        raise error
+    async def fail(_request: Any, _context: Any) -> Any:
+        raise Full("too much is waiting", retry_after=7)
 
     edge.scheduler.submit = fail
     answer = await edge.post("/api/v1/submissions", HELLO)
@@ -142,8 +140,8 @@ async def test_a_full_backlog_is_503_with_a_retry_time_though_grpc_says_resource
     assert answer.header("x-http-code") is None
 
 
-async def test_the_text_of_an_exception_never_reaches_a_caller(edge: TestEdge, capsys: Any) -> None:
-    async def fail(request: Any, context: Any) -> Any:
+async def test_the_text_of_an_exception_never_reaches_a_caller(edge: TestEdge) -> None:
+    async def fail(_request: Any, _context: Any) -> Any:
         raise RuntimeError("password=hunter2")
 
     edge.scheduler.submit = fail
@@ -207,8 +205,6 @@ async def test_a_body_over_one_mebibyte_is_413_whole_or_in_chunks_and_exactly_on
 
 
 async def test_the_largest_source_and_input_of_the_contract_pass(edge: TestEdge) -> None:
-    import base64
-
     stdin = bytes(range(256)) * 1024
     body = {"language": "python", "source_code": "é" * 32768, "stdin_base64": base64.b64encode(stdin).decode()}
 
@@ -257,7 +253,7 @@ async def test_an_unknown_query_parameter_is_400(edge: TestEdge) -> None:
 
 
 async def test_degraded_health_is_503_with_its_own_body(edge: TestEdge) -> None:
-    async def degraded(request: Any, context: Any) -> status_pb2.GetHealthResponse:
+    async def degraded(_request: Any, context: Any) -> status_pb2.GetHealthResponse:
         await context.send_initial_metadata((("x-http-code", "503"),))
         services = status_pb2.ServiceHealth(postgres="ok", rabbitmq="connection refused", redis="ok")
         return status_pb2.GetHealthResponse(status="degraded", services=services)
@@ -292,14 +288,15 @@ async def test_a_request_id_is_echoed_and_one_is_made_where_none_was_sent(edge: 
     assert len(made.header("x-request-id") or "") == 36
 
 
+def session_call(edge: TestEdge) -> Any:
+    return edge.channel.unary_unary("/sentinel.v1.ExecutorService/Session")
+
+
 async def test_a_client_cannot_pass_itself_off_as_transcoded(edge: TestEdge) -> None:
     """`x-envoy-original-path` decides how Envoy words errors; a native client's own must not count."""
-    import grpc
-
     metadata = (("x-envoy-original-path", "/forged"), ("x-envoy-upstream-rq-timeout-ms", "1"))
-    call = edge.channel.unary_unary("/sentinel.v1.ExecutorService/Session")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call(b"", metadata=metadata)
+        await session_call(edge)(b"", metadata=metadata)
     await edge.stub().Submit(scheduler_pb2.SubmitRequest(language="python", source_code="x"), metadata=metadata)
 
     assert "{" not in (refused.value.details() or "")
@@ -308,10 +305,8 @@ async def test_a_client_cannot_pass_itself_off_as_transcoded(edge: TestEdge) -> 
 
 
 async def test_the_executors_service_is_not_there(edge: TestEdge) -> None:
-    import grpc
-
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await edge.channel.unary_unary("/sentinel.v1.ExecutorService/Session")(b"")
+        await session_call(edge)(b"")
 
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 

@@ -1,4 +1,5 @@
--- Refuses what the transcoder would swallow: a body that is not declared as JSON, and fields that nobody knows.
+-- Refuses unknown paths and methods, and what the transcoder would swallow: a body that is not declared as JSON, and
+-- fields that nobody knows. Each route says which by its filter context.
 --
 -- Walks the keys of the JSON body beside the message types in FIELDS, which is generated from the descriptor set:
 --   FIELDS[message][key] = true       any value: it is the transcoder's to judge
@@ -260,7 +261,14 @@ local function refuse_unknown(handle, unknown)
 end
 
 function envoy_on_request(handle)
-  local message = handle:filterContext():get("message")
+  local context = handle:filterContext()
+  local refusal = context:get("refuse")
+  if refusal then
+    -- Envoy's local replies have the words.
+    handle:respond({ [":status"] = refusal, ["allow"] = context:get("allow") }, "")
+    return
+  end
+  local message = context:get("message")
   if not message then
     return
   end
