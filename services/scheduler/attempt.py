@@ -8,7 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sentinel.v1 import event_pb2, evidence_pb2, executor_pb2, submission_pb2
 
 from services.kit.errors import InvalidField
-from services.record.model import RESULT_NUMBER, SEQUENCE_BASE, State, verdict_from_wire
+from services.record import convert
+from services.record.model import RESULT_NUMBER, SEQUENCE_BASE, Record, State, verdict_from_wire
 from services.record.timeline import mark_output, mark_status, pack
 from services.scheduler.model import Claim, Outcome
 
@@ -18,6 +19,9 @@ _STATUS_OF_PHASE = {
 }
 _MOST_OUTPUT_BYTES = 64 * 1024 * 1024
 """No honest executor sends so much for one attempt; limits allow at most 3 × 8 MiB."""
+
+_MOST_SHOWN_BYTES = 64 * 1024
+"""Of output in a result event: a watcher then needs no look at the row, and Redis holds little twice."""
 
 
 class Attempt:
@@ -31,6 +35,8 @@ class Attempt:
         """Monotonic time at which the lease was last known to be good for a whole term."""
         self.ending = False
         """The end was reported and is being written."""
+        self.untold: list[event_pb2.Event] = []
+        """Events not shown yet. What comes in one message with the end is shown together with the result."""
         self._number = 0
         self._timeline: list[int] = []
         self._kept = {stream: bytearray() for stream in _STREAMS}
@@ -56,19 +62,18 @@ class Attempt:
         self._number = report.number
         return True
 
-    def phase(self, report: executor_pb2.Report) -> event_pb2.Event | None:
-        """A phase began: the event to tell, or None where the word stays the same."""
-        status = _STATUS_OF_PHASE.get(report.phase.phase)
+    def phase(self, phase: evidence_pb2.Phase.ValueType) -> None:
+        """A phase began. Raises InvalidField where it is none that anybody is told of."""
+        status = _STATUS_OF_PHASE.get(phase)
         if status is None:
-            self._timeline.append(0)
-            return None
+            raise InvalidField(f"phase {phase} of {self.job} is not reported")
         self._timeline.append(mark_status(status))
         event = self._event()
         event.status.status = status
-        return event
+        self.untold.append(event)
 
-    def output(self, report: executor_pb2.Report) -> event_pb2.Event:
-        """Output came: keeps it and returns the event to tell. Raises InvalidField on a gap or an overlap."""
+    def output(self, report: executor_pb2.Report) -> None:
+        """Output came. Raises InvalidField on a gap or an overlap."""
         chunk = report.output
         kept = self._kept.get(chunk.stream)
         if kept is None or not 0 < len(chunk.data) <= 65536 or chunk.offset != len(kept):
@@ -83,7 +88,7 @@ class Attempt:
         event.output.stream = chunk.stream
         event.output.offset = chunk.offset
         event.output.data = chunk.data
-        return event
+        self.untold.append(event)
 
     def take_credit(self, window: int) -> int:
         """Bytes to give back to the executor; 0 until half a window was used."""
@@ -111,6 +116,36 @@ class Attempt:
             timeline=pack(self._timeline),
         )
 
+    def result(self, outcome: Outcome, finished_at: datetime) -> event_pb2.Event:
+        """The last event, after `outcome` was written. It carries the submission, unless its output is large."""
+        claim = self.claim
+        event = result_event(claim.attempt)
+        event.result.last_sequence = claim.attempt * SEQUENCE_BASE + len(self._timeline) if self._timeline else 0
+        if self._received <= _MOST_SHOWN_BYTES:
+            record = Record(
+                id=claim.id,
+                language=claim.language,
+                state=outcome.state,
+                verdict=outcome.verdict,
+                request=claim.request,
+                attempt=claim.attempt,
+                exit_code=outcome.exit_code,
+                signal=outcome.signal,
+                evidence=outcome.evidence,
+                stdout=outcome.stdout,
+                stderr=outcome.stderr,
+                compile_output=outcome.compile_output,
+                timeline=tuple(self._timeline),
+                failure_reason=None,
+                failure_message=None,
+                created_at=claim.created_at,
+                started_at=claim.started_at,
+                finished_at=finished_at,
+                updated_at=finished_at,
+            )
+            event.result.submission.CopyFrom(convert.submission(record))
+        return event
+
     def _event(self) -> event_pb2.Event:
         return event_pb2.Event(
             sequence=self.claim.attempt * SEQUENCE_BASE + self._number, attempt=self.claim.attempt, time=_now()
@@ -121,7 +156,7 @@ _STREAMS = (evidence_pb2.STREAM_STDOUT, evidence_pb2.STREAM_STDERR, evidence_pb2
 
 
 def result_event(attempt: int) -> event_pb2.Event:
-    """Tells that the row is terminal; whoever reads it takes the submission from there."""
+    """Tells that the row is terminal. Without a submission in it, whoever reads it takes that from the row."""
     return event_pb2.Event(
         sequence=attempt * SEQUENCE_BASE + RESULT_NUMBER, attempt=attempt, time=_now(), result=event_pb2.Result()
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sentinel.v1 import submission_pb2
 
-from services.record.model import State, Verdict
+from services.record.model import Record, State, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,8 @@ class Accepted:
     id: UUID
     status: "submission_pb2.Status.ValueType"
     posting: Posting | None
+    record: Record | None = None
+    """The row as it was written just now; None where it is an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)

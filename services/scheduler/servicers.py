@@ -80,7 +80,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         """Submits and streams events; going away cancels unless asked otherwise."""
         accepted = await self._intake.accept(request.submission, key=_key(dict(context.invocation_metadata())))
         async with self._cancelled_with_caller(accepted.id, keep=request.keep_on_disconnect):
-            async for event in watch(accepted.id, self._sources):
+            async for event in watch(accepted.id, self._sources, known=accepted.record):
                 yield scheduler_pb2.RunResponse(event=event)
 
     async def RunToCompletion(  # noqa: N802
@@ -90,7 +90,7 @@ class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
         accepted = await self._intake.accept(request.submission, key=_key(dict(context.invocation_metadata())))
         finished = submission_pb2.Submission()
         async with self._cancelled_with_caller(accepted.id, keep=False):
-            async for event in watch(accepted.id, self._sources):
+            async for event in watch(accepted.id, self._sources, known=accepted.record):
                 if event.HasField("result"):
                     finished = event.result.submission
         return scheduler_pb2.RunToCompletionResponse(submission=finished)

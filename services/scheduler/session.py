@@ -116,9 +116,8 @@ class Session:
 
     async def _write(self, context: Any) -> None:
         while True:
-            response = await self._out.get()
-            async with asyncio.timeout(self._desk.terms.silence_seconds):
-                await context.write(response)
+            # A peer that stops reading blocks this write; it also falls silent, and that ends the session.
+            await context.write(await self._out.get())
 
     async def _tell_drain(self) -> None:
         await self._desk.draining.wait()
@@ -128,8 +127,8 @@ class Session:
         async for request in requests:
             self._heard = time.monotonic()
             match request.WhichOneof("message"):
-                case "report":
-                    self._on_report(request.report, parts)
+                case "reports":
+                    self._on_reports(request.reports, parts)
                 case "heartbeat":
                     pass
                 case "draining":
@@ -229,19 +228,34 @@ class Session:
 
     # Reports out
 
-    def _on_report(self, report: executor_pb2.Report, parts: asyncio.TaskGroup) -> None:
+    def _on_reports(self, reports: executor_pb2.Reports, parts: asyncio.TaskGroup) -> None:
+        touched: dict[bytes, Attempt] = {}
+        for report in reports.reports:
+            if attempt := self._on_report(report, parts):
+                touched[report.lease_token] = attempt
+        for token, attempt in touched.items():
+            if credit := attempt.take_credit(self._desk.terms.credit_bytes):
+                self._send(Response(credit=Pb.OutputCredit(lease_token=token, bytes=credit)))
+            if not attempt.ending:
+                self._tell(attempt)
+
+    def _on_report(self, report: executor_pb2.Report, parts: asyncio.TaskGroup) -> Attempt | None:
+        """Takes one report in. Returns its attempt where it was news."""
         attempt = self._attempts.get(report.lease_token)
         if attempt is None:
             if report.HasField("finished") or report.HasField("abandoned"):
-                self._send(Response(stale=Pb.Stale(lease_token=report.lease_token)))
-            return
+                metrics.FENCED.inc()
+                self._send(_stale(report.lease_token))
+            return None
         if attempt.ending or not attempt.admit(report):
-            return
+            return None
         match report.WhichOneof("kind"):
             case "phase":
-                self._on_phase(attempt, report, parts)
+                attempt.phase(report.phase.phase)
+                if attempt.claim.compiled and report.phase.phase == evidence_pb2.PHASE_RUN:
+                    parts.create_task(self._advance(attempt), name="advance")
             case "output":
-                self._on_output(attempt, report)
+                attempt.output(report)
             case "finished":
                 attempt.ending = True
                 parts.create_task(self._settle(attempt, attempt.outcome(report.finished)), name="settle")
@@ -250,17 +264,12 @@ class Session:
                 failure = report.abandoned.failure
                 loss = Loss(id=attempt.job, token=attempt.token, reason=failure.reason, message=failure.message)
                 parts.create_task(self._release(attempt, loss), name="release")
+        return attempt
 
-    def _on_phase(self, attempt: Attempt, report: executor_pb2.Report, parts: asyncio.TaskGroup) -> None:
-        if event := attempt.phase(report):
+    def _tell(self, attempt: Attempt) -> None:
+        for event in attempt.untold:
             self._desk.live.tell(attempt.job, event)
-        if attempt.claim.compiled and report.phase.phase == evidence_pb2.PHASE_RUN:
-            parts.create_task(self._advance(attempt), name="advance")
-
-    def _on_output(self, attempt: Attempt, report: executor_pb2.Report) -> None:
-        self._desk.live.tell(attempt.job, attempt.output(report))
-        if credit := attempt.take_credit(self._desk.terms.credit_bytes):
-            self._send(Response(credit=Pb.OutputCredit(lease_token=attempt.token.bytes, bytes=credit)))
+        attempt.untold.clear()
 
     async def _advance(self, attempt: Attempt) -> None:
         with contextlib.suppress(Unavailable):
@@ -275,16 +284,18 @@ class Session:
 
     async def _write_outcome(self, attempt: Attempt, outcome: Outcome) -> bool:
         written = await self._desk.store.settle(outcome)
-        if written:
+        if written is not None:
             word = str(outcome.verdict or "CANCELLED")
             metrics.ATTEMPTS.labels("cancelled" if outcome.state is State.CANCELLED else "settled").inc()
             metrics.END_TO_END.observe(time.time() - attempt.claim.created_at.timestamp())
-            self._desk.ended(attempt.job, attempt.claim.attempt, attempt.claim.language, word)
+            metrics.TERMINALS.labels(attempt.claim.language, word).inc()
+            self._tell(attempt)
+            self._desk.live.tell(attempt.job, attempt.result(outcome, written))
         else:
             metrics.FENCED.inc()
             metrics.ATTEMPTS.labels("fenced").inc()
         await self._ack(attempt)
-        return written
+        return written is not None
 
     async def _release(self, attempt: Attempt, loss: Loss) -> None:
         get_logger().warning("attempt_abandoned", job_id=str(loss.id), reason=loss.reason, why=loss.message)

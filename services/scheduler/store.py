@@ -5,7 +5,7 @@ Writes that every submission makes go through group commit; the rare ones throug
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,7 @@ import asyncpg
 
 from services.kit.batch import CONNECTION_LOST, Batcher
 from services.kit.errors import Unavailable
-from services.record.model import State, Verdict, status_of
+from services.record.model import Record, State, Verdict, status_of
 from services.scheduler import statements
 from services.scheduler.model import (
     Accepted,
@@ -68,8 +68,8 @@ class Store:
         """Grants a lease, or None where the submission cannot be claimed now: ended, cancelled, or leased."""
         return await self._claim.submit(request)
 
-    async def settle(self, outcome: Outcome) -> bool:
-        """Writes the outcome once. False, with nothing written, where the lease was lost."""
+    async def settle(self, outcome: Outcome) -> datetime | None:
+        """Writes the outcome once and tells when. None, with nothing written, where the lease was lost."""
         return await self._settle.submit(outcome)
 
     async def advance(self, job: UUID, token: UUID) -> None:
@@ -162,7 +162,8 @@ class Store:
 
     async def _claim_all(self, connection: asyncpg.Connection, requests: Sequence[ClaimRequest]) -> list[Claim | None]:
         ids, tokens = [r.id for r in requests], [r.token for r in requests]
-        rows = await connection.fetch(statements.CLAIM, ids, tokens, [r.holder for r in requests], self._term)
+        holders = [r.holder for r in requests]
+        rows = await connection.fetch(statements.CLAIM, ids, tokens, holders, self._term, min(ids), max(ids))
         granted = {row["lease_token"]: _as_claim(row) for row in rows}
         if len(granted) < len(requests):
             rows = await connection.fetch(statements.CLAIMED, ids, tokens)
@@ -184,10 +185,12 @@ async def _accept(connection: asyncpg.Connection, drafts: Sequence[Draft]) -> li
         [d.digest for d in drafts],
     )
     outcomes: dict[UUID, Accepted | KeyTaken] = {}
+    by_id = {d.id: d for d in drafts}
     for row in rows:
         posting = Posting(id=row["id"], submission=row["submission_id"], kind="execute", traceparent=row["traceparent"])
-        queued = status_of(State.QUEUED, None)
-        outcomes[posting.submission] = Accepted(id=posting.submission, status=queued, posting=posting)
+        record = _as_queued(by_id[posting.submission], row["created_at"])
+        status = status_of(record.state, None)
+        outcomes[record.id] = Accepted(id=record.id, status=status, posting=posting, record=record)
     if len(outcomes) < len(drafts):
         await _find_earlier(connection, [d for d in drafts if d.id not in outcomes], outcomes)
     return [outcomes[d.id] for d in drafts]
@@ -210,7 +213,7 @@ async def _find_earlier(
         outcomes[draft.id] = Accepted(id=row["id"], status=status, posting=None)
 
 
-async def _settle(connection: asyncpg.Connection, outcomes: Sequence[Outcome]) -> list[bool]:
+async def _settle(connection: asyncpg.Connection, outcomes: Sequence[Outcome]) -> list[datetime | None]:
     ids, tokens = [o.id for o in outcomes], [o.token for o in outcomes]
     rows = await connection.fetch(
         statements.SETTLE,
@@ -225,11 +228,14 @@ async def _settle(connection: asyncpg.Connection, outcomes: Sequence[Outcome]) -
         [o.stderr for o in outcomes],
         [o.compile_output for o in outcomes],
         [o.timeline for o in outcomes],
+        min(ids),
+        max(ids),
     )
-    written = {row["id"] for row in rows}
+    written = {row["id"]: row["finished_at"] for row in rows}
     if len(written) < len(outcomes):
-        written |= {row["id"] for row in await connection.fetch(statements.SETTLED, ids, tokens)}
-    return [o.id in written for o in outcomes]
+        rows = await connection.fetch(statements.SETTLED, ids, tokens)
+        written.update((row["id"], row["finished_at"]) for row in rows)
+    return [written.get(o.id) for o in outcomes]
 
 
 async def _advance(connection: asyncpg.Connection, held: Sequence[tuple[UUID, UUID]]) -> list[None]:
@@ -247,6 +253,30 @@ async def _release(connection: asyncpg.Connection, losses: Sequence[Loss]) -> li
     )
     released = {row["id"]: _as_released(row) for row in rows}
     return [released.get(loss.id) for loss in losses]
+
+
+def _as_queued(draft: Draft, created_at: datetime) -> Record:
+    return Record(
+        id=draft.id,
+        language=draft.language,
+        state=State.QUEUED,
+        verdict=None,
+        request=draft.request,
+        attempt=0,
+        exit_code=None,
+        signal=None,
+        evidence=None,
+        stdout=b"",
+        stderr=b"",
+        compile_output=b"",
+        timeline=(),
+        failure_reason=None,
+        failure_message=None,
+        created_at=created_at,
+        started_at=None,
+        finished_at=None,
+        updated_at=created_at,
+    )
 
 
 def _as_claim(row: asyncpg.Record) -> Claim:

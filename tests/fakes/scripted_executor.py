@@ -82,7 +82,8 @@ class ScriptedExecutor:
 
     def report(self, token: bytes, number: int, **kind: object) -> None:
         """Sends one report."""
-        self._out.put_nowait(Pb.SessionRequest(report=Pb.Report(lease_token=token, number=number, **kind)))  # type: ignore[arg-type]
+        report = Pb.Report(lease_token=token, number=number, **kind)  # type: ignore[arg-type]
+        self._out.put_nowait(Pb.SessionRequest(reports=Pb.Reports(reports=[report])))
 
     def run(
         self, assignment: executor_pb2.Assignment, stdout: bytes = b"42\n", verdict: int = Pb.VERDICT_SUCCESS

@@ -27,7 +27,7 @@ from sentinel.v1 import evidence_pb2 as sentinel_dot_v1_dot_evidence__pb2
 from sentinel.v1 import submission_pb2 as sentinel_dot_v1_dot_submission__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sentinel/v1/event.proto\x12\x0bsentinel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asentinel/v1/evidence.proto\x1a\x1csentinel/v1/submission.proto\"4\n\rStatusChanged\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.sentinel.v1.Status\"K\n\x06Output\x12#\n\x06stream\x18\x01 \x01(\x0e\x32\x13.sentinel.v1.Stream\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"5\n\x06Result\x12+\n\nsubmission\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.Submission\"1\n\x03Gap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x05\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x05\"\xa6\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08snapshot\x18\x04 \x01(\x0b\x32\x17.sentinel.v1.SubmissionH\x00\x12,\n\x06status\x18\x05 \x01(\x0b\x32\x1a.sentinel.v1.StatusChangedH\x00\x12%\n\x06output\x18\x06 \x01(\x0b\x32\x13.sentinel.v1.OutputH\x00\x12%\n\x06result\x18\x07 \x01(\x0b\x32\x13.sentinel.v1.ResultH\x00\x12\x1f\n\x03gap\x18\x08 \x01(\x0b\x32\x10.sentinel.v1.GapH\x00\x42\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sentinel/v1/event.proto\x12\x0bsentinel.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asentinel/v1/evidence.proto\x1a\x1csentinel/v1/submission.proto\"4\n\rStatusChanged\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.sentinel.v1.Status\"K\n\x06Output\x12#\n\x06stream\x18\x01 \x01(\x0e\x32\x13.sentinel.v1.Stream\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"L\n\x06Result\x12+\n\nsubmission\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.Submission\x12\x15\n\rlast_sequence\x18\x02 \x01(\x05\"1\n\x03Gap\x12\x15\n\rfrom_sequence\x18\x01 \x01(\x05\x12\x13\n\x0bto_sequence\x18\x02 \x01(\x05\"\xa6\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08snapshot\x18\x04 \x01(\x0b\x32\x17.sentinel.v1.SubmissionH\x00\x12,\n\x06status\x18\x05 \x01(\x0b\x32\x1a.sentinel.v1.StatusChangedH\x00\x12%\n\x06output\x18\x06 \x01(\x0b\x32\x13.sentinel.v1.OutputH\x00\x12%\n\x06result\x18\x07 \x01(\x0b\x32\x13.sentinel.v1.ResultH\x00\x12\x1f\n\x03gap\x18\x08 \x01(\x0b\x32\x10.sentinel.v1.GapH\x00\x42\x06\n\x04kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTPUT']._serialized_start=185
   _globals['_OUTPUT']._serialized_end=260
   _globals['_RESULT']._serialized_start=262
-  _globals['_RESULT']._serialized_end=315
-  _globals['_GAP']._serialized_start=317
-  _globals['_GAP']._serialized_end=366
-  _globals['_EVENT']._serialized_start=369
-  _globals['_EVENT']._serialized_end=663
+  _globals['_RESULT']._serialized_end=338
+  _globals['_GAP']._serialized_start=340
+  _globals['_GAP']._serialized_end=389
+  _globals['_EVENT']._serialized_start=392
+  _globals['_EVENT']._serialized_end=686
 # @@protoc_insertion_point(module_scope)

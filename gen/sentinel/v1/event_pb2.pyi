@@ -78,6 +78,9 @@ class Result(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBMISSION_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    last_sequence: _builtins.int
+    """Sequence of the last event before this one; 0 where there was none. Whoever has had that one has had all."""
     @_builtins.property
     def submission(self) -> _submission_pb2.Submission:
         """Terminal."""
@@ -86,10 +89,11 @@ class Result(_message.Message):
         self,
         *,
         submission: _submission_pb2.Submission | None = ...,
+        last_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["submission", b"submission"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["submission", b"submission"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_sequence", b"last_sequence", "submission", b"submission"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,7 +29,7 @@ from sentinel.v1 import status_pb2 as sentinel_dot_v1_dot_status__pb2
 from sentinel.v1 import submission_pb2 as sentinel_dot_v1_dot_submission__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asentinel/v1/executor.proto\x12\x0bsentinel.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1asentinel/v1/evidence.proto\x1a\x1bsentinel/v1/scheduler.proto\x1a\x18sentinel/v1/status.proto\x1a\x1csentinel/v1/submission.proto\"C\n\x0bHeldAttempt\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x13\n\x0blease_token\x18\x03 \x01(\x0c\"\x95\x01\n\x05Hello\x12\x1f\n\x0b\x65xecutor_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x19\n\x05slots\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01\x12(\n\tlanguages\x18\x03 \x03(\x0b\x32\x15.sentinel.v1.Language\x12&\n\x04held\x18\x04 \x03(\x0b\x32\x18.sentinel.v1.HeldAttempt\"\x0b\n\tHeartbeat\"1\n\x0cPhaseStarted\x12!\n\x05phase\x18\x01 \x01(\x0e\x32\x12.sentinel.v1.Phase\"P\n\x0bOutputChunk\x12#\n\x06stream\x18\x01 \x01(\x0e\x32\x13.sentinel.v1.Stream\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"Z\n\x08\x46inished\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.sentinel.v1.Verdict\x12\'\n\x08\x65vidence\x18\x02 \x01(\x0b\x32\x15.sentinel.v1.Evidence\"2\n\tAbandoned\x12%\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x14.sentinel.v1.Failure\"\xe5\x01\n\x06Report\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12*\n\x05phase\x18\x03 \x01(\x0b\x32\x19.sentinel.v1.PhaseStartedH\x00\x12*\n\x06output\x18\x04 \x01(\x0b\x32\x18.sentinel.v1.OutputChunkH\x00\x12)\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x15.sentinel.v1.FinishedH\x00\x12+\n\tabandoned\x18\x06 \x01(\x0b\x32\x16.sentinel.v1.AbandonedH\x00\x42\x06\n\x04kind\"\n\n\x08\x44raining\"\xbf\x01\n\x0eSessionRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.sentinel.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.sentinel.v1.HeartbeatH\x00\x12%\n\x06report\x18\x03 \x01(\x0b\x32\x13.sentinel.v1.ReportH\x00\x12)\n\x08\x64raining\x18\x04 \x01(\x0b\x32\x15.sentinel.v1.DrainingH\x00\x42\t\n\x07message\"]\n\x07Welcome\x12\x15\n\rlease_term_ms\x18\x01 \x01(\x05\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\x05\x12\x1c\n\x14initial_credit_bytes\x18\x03 \x01(\x05\"\x9c\x01\n\nAssignment\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x13\n\x0blease_token\x18\x03 \x01(\x0c\x12.\n\nsubmission\x18\x04 \x01(\x0b\x32\x1a.sentinel.v1.SubmitRequest\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\x13\n\x0binteractive\x18\x06 \x01(\x08\"$\n\rCancelAttempt\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\"2\n\x0cOutputCredit\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\r\n\x05\x62ytes\x18\x02 \x01(\x05\"\x1e\n\x07Settled\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\"\x1c\n\x05Stale\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\"L\n\nStdinChunk\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\"4\n\rSignalAttempt\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\x0e\n\x06signal\x18\x02 \x01(\x05\"\x07\n\x05\x44rain\"\x9a\x03\n\x0fSessionResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.sentinel.v1.WelcomeH\x00\x12-\n\nassignment\x18\x02 \x01(\x0b\x32\x17.sentinel.v1.AssignmentH\x00\x12,\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1a.sentinel.v1.CancelAttemptH\x00\x12+\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x19.sentinel.v1.OutputCreditH\x00\x12\'\n\x07settled\x18\x05 \x01(\x0b\x32\x14.sentinel.v1.SettledH\x00\x12#\n\x05stale\x18\x06 \x01(\x0b\x32\x12.sentinel.v1.StaleH\x00\x12(\n\x05stdin\x18\x07 \x01(\x0b\x32\x17.sentinel.v1.StdinChunkH\x00\x12,\n\x06signal\x18\x08 \x01(\x0b\x32\x1a.sentinel.v1.SignalAttemptH\x00\x12#\n\x05\x64rain\x18\t \x01(\x0b\x32\x12.sentinel.v1.DrainH\x00\x42\t\n\x07message*\x83\x02\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_SUCCESS\x10\x01\x12\x1d\n\x19VERDICT_COMPILATION_ERROR\x10\x02\x12\x19\n\x15VERDICT_RUNTIME_ERROR\x10\x03\x12\x13\n\x0fVERDICT_TIMEOUT\x10\x04\x12!\n\x1dVERDICT_MEMORY_LIMIT_EXCEEDED\x10\x05\x12!\n\x1dVERDICT_OUTPUT_LIMIT_EXCEEDED\x10\x06\x12\x1e\n\x1aVERDICT_SECURITY_VIOLATION\x10\x07\x12\x15\n\x11VERDICT_CANCELLED\x10\x08\x32[\n\x0f\x45xecutorService\x12H\n\x07Session\x12\x1b.sentinel.v1.SessionRequest\x1a\x1c.sentinel.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asentinel/v1/executor.proto\x12\x0bsentinel.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1asentinel/v1/evidence.proto\x1a\x1bsentinel/v1/scheduler.proto\x1a\x18sentinel/v1/status.proto\x1a\x1csentinel/v1/submission.proto\"C\n\x0bHeldAttempt\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x13\n\x0blease_token\x18\x03 \x01(\x0c\"\x95\x01\n\x05Hello\x12\x1f\n\x0b\x65xecutor_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01(\x80\x01\x12\x19\n\x05slots\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01\x12(\n\tlanguages\x18\x03 \x03(\x0b\x32\x15.sentinel.v1.Language\x12&\n\x04held\x18\x04 \x03(\x0b\x32\x18.sentinel.v1.HeldAttempt\"\x0b\n\tHeartbeat\"1\n\x0cPhaseStarted\x12!\n\x05phase\x18\x01 \x01(\x0e\x32\x12.sentinel.v1.Phase\"P\n\x0bOutputChunk\x12#\n\x06stream\x18\x01 \x01(\x0e\x32\x13.sentinel.v1.Stream\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"Z\n\x08\x46inished\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.sentinel.v1.Verdict\x12\'\n\x08\x65vidence\x18\x02 \x01(\x0b\x32\x15.sentinel.v1.Evidence\"2\n\tAbandoned\x12%\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x14.sentinel.v1.Failure\"\xe5\x01\n\x06Report\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12*\n\x05phase\x18\x03 \x01(\x0b\x32\x19.sentinel.v1.PhaseStartedH\x00\x12*\n\x06output\x18\x04 \x01(\x0b\x32\x18.sentinel.v1.OutputChunkH\x00\x12)\n\x08\x66inished\x18\x05 \x01(\x0b\x32\x15.sentinel.v1.FinishedH\x00\x12+\n\tabandoned\x18\x06 \x01(\x0b\x32\x16.sentinel.v1.AbandonedH\x00\x42\x06\n\x04kind\"/\n\x07Reports\x12$\n\x07reports\x18\x01 \x03(\x0b\x32\x13.sentinel.v1.Report\"\n\n\x08\x44raining\"\xcf\x01\n\x0eSessionRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.sentinel.v1.HelloH\x00\x12+\n\theartbeat\x18\x02 \x01(\x0b\x32\x16.sentinel.v1.HeartbeatH\x00\x12)\n\x08\x64raining\x18\x04 \x01(\x0b\x32\x15.sentinel.v1.DrainingH\x00\x12\'\n\x07reports\x18\x05 \x01(\x0b\x32\x14.sentinel.v1.ReportsH\x00\x42\t\n\x07messageJ\x04\x08\x03\x10\x04R\x06report\"]\n\x07Welcome\x12\x15\n\rlease_term_ms\x18\x01 \x01(\x05\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\x05\x12\x1c\n\x14initial_credit_bytes\x18\x03 \x01(\x05\"\x9c\x01\n\nAssignment\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x13\n\x0blease_token\x18\x03 \x01(\x0c\x12.\n\nsubmission\x18\x04 \x01(\x0b\x32\x1a.sentinel.v1.SubmitRequest\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\x12\x13\n\x0binteractive\x18\x06 \x01(\x08\"$\n\rCancelAttempt\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\"2\n\x0cOutputCredit\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\r\n\x05\x62ytes\x18\x02 \x01(\x05\"\x1e\n\x07Settled\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\"\x1c\n\x05Stale\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\"L\n\nStdinChunk\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x05\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x08\"4\n\rSignalAttempt\x12\x13\n\x0blease_token\x18\x01 \x01(\x0c\x12\x0e\n\x06signal\x18\x02 \x01(\x05\"\x07\n\x05\x44rain\"\x9a\x03\n\x0fSessionResponse\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.sentinel.v1.WelcomeH\x00\x12-\n\nassignment\x18\x02 \x01(\x0b\x32\x17.sentinel.v1.AssignmentH\x00\x12,\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1a.sentinel.v1.CancelAttemptH\x00\x12+\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x19.sentinel.v1.OutputCreditH\x00\x12\'\n\x07settled\x18\x05 \x01(\x0b\x32\x14.sentinel.v1.SettledH\x00\x12#\n\x05stale\x18\x06 \x01(\x0b\x32\x12.sentinel.v1.StaleH\x00\x12(\n\x05stdin\x18\x07 \x01(\x0b\x32\x17.sentinel.v1.StdinChunkH\x00\x12,\n\x06signal\x18\x08 \x01(\x0b\x32\x1a.sentinel.v1.SignalAttemptH\x00\x12#\n\x05\x64rain\x18\t \x01(\x0b\x32\x12.sentinel.v1.DrainH\x00\x42\t\n\x07message*\x83\x02\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_SUCCESS\x10\x01\x12\x1d\n\x19VERDICT_COMPILATION_ERROR\x10\x02\x12\x19\n\x15VERDICT_RUNTIME_ERROR\x10\x03\x12\x13\n\x0fVERDICT_TIMEOUT\x10\x04\x12!\n\x1dVERDICT_MEMORY_LIMIT_EXCEEDED\x10\x05\x12!\n\x1dVERDICT_OUTPUT_LIMIT_EXCEEDED\x10\x06\x12\x1e\n\x1aVERDICT_SECURITY_VIOLATION\x10\x07\x12\x15\n\x11VERDICT_CANCELLED\x10\x08\x32[\n\x0f\x45xecutorService\x12H\n\x07Session\x12\x1b.sentinel.v1.SessionRequest\x1a\x1c.sentinel.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HELLO'].fields_by_name['executor_id']._serialized_options = b'\272H\007r\005\020\001(\200\001'
   _globals['_HELLO'].fields_by_name['slots']._loaded_options = None
   _globals['_HELLO'].fields_by_name['slots']._serialized_options = b'\272H\007\032\005\030\200\002(\001'
-  _globals['_VERDICT']._serialized_start=2095
-  _globals['_VERDICT']._serialized_end=2354
+  _globals['_VERDICT']._serialized_start=2160
+  _globals['_VERDICT']._serialized_end=2419
   _globals['_HELDATTEMPT']._serialized_start=185
   _globals['_HELDATTEMPT']._serialized_end=252
   _globals['_HELLO']._serialized_start=255
@@ -58,30 +58,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ABANDONED']._serialized_end=694
   _globals['_REPORT']._serialized_start=697
   _globals['_REPORT']._serialized_end=926
-  _globals['_DRAINING']._serialized_start=928
-  _globals['_DRAINING']._serialized_end=938
-  _globals['_SESSIONREQUEST']._serialized_start=941
-  _globals['_SESSIONREQUEST']._serialized_end=1132
-  _globals['_WELCOME']._serialized_start=1134
-  _globals['_WELCOME']._serialized_end=1227
-  _globals['_ASSIGNMENT']._serialized_start=1230
-  _globals['_ASSIGNMENT']._serialized_end=1386
-  _globals['_CANCELATTEMPT']._serialized_start=1388
-  _globals['_CANCELATTEMPT']._serialized_end=1424
-  _globals['_OUTPUTCREDIT']._serialized_start=1426
-  _globals['_OUTPUTCREDIT']._serialized_end=1476
-  _globals['_SETTLED']._serialized_start=1478
-  _globals['_SETTLED']._serialized_end=1508
-  _globals['_STALE']._serialized_start=1510
-  _globals['_STALE']._serialized_end=1538
-  _globals['_STDINCHUNK']._serialized_start=1540
-  _globals['_STDINCHUNK']._serialized_end=1616
-  _globals['_SIGNALATTEMPT']._serialized_start=1618
-  _globals['_SIGNALATTEMPT']._serialized_end=1670
-  _globals['_DRAIN']._serialized_start=1672
-  _globals['_DRAIN']._serialized_end=1679
-  _globals['_SESSIONRESPONSE']._serialized_start=1682
-  _globals['_SESSIONRESPONSE']._serialized_end=2092
-  _globals['_EXECUTORSERVICE']._serialized_start=2356
-  _globals['_EXECUTORSERVICE']._serialized_end=2447
+  _globals['_REPORTS']._serialized_start=928
+  _globals['_REPORTS']._serialized_end=975
+  _globals['_DRAINING']._serialized_start=977
+  _globals['_DRAINING']._serialized_end=987
+  _globals['_SESSIONREQUEST']._serialized_start=990
+  _globals['_SESSIONREQUEST']._serialized_end=1197
+  _globals['_WELCOME']._serialized_start=1199
+  _globals['_WELCOME']._serialized_end=1292
+  _globals['_ASSIGNMENT']._serialized_start=1295
+  _globals['_ASSIGNMENT']._serialized_end=1451
+  _globals['_CANCELATTEMPT']._serialized_start=1453
+  _globals['_CANCELATTEMPT']._serialized_end=1489
+  _globals['_OUTPUTCREDIT']._serialized_start=1491
+  _globals['_OUTPUTCREDIT']._serialized_end=1541
+  _globals['_SETTLED']._serialized_start=1543
+  _globals['_SETTLED']._serialized_end=1573
+  _globals['_STALE']._serialized_start=1575
+  _globals['_STALE']._serialized_end=1603
+  _globals['_STDINCHUNK']._serialized_start=1605
+  _globals['_STDINCHUNK']._serialized_end=1681
+  _globals['_SIGNALATTEMPT']._serialized_start=1683
+  _globals['_SIGNALATTEMPT']._serialized_end=1735
+  _globals['_DRAIN']._serialized_start=1737
+  _globals['_DRAIN']._serialized_end=1744
+  _globals['_SESSIONRESPONSE']._serialized_start=1747
+  _globals['_SESSIONRESPONSE']._serialized_end=2157
+  _globals['_EXECUTORSERVICE']._serialized_start=2421
+  _globals['_EXECUTORSERVICE']._serialized_end=2512
 # @@protoc_insertion_point(module_scope)
