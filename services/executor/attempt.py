@@ -65,7 +65,7 @@ class Attempt:
         languages: Mapping[str, Language],
         slots: AbstractAsyncContextManager[None],
         executor_id: str,
-        changed: Callable[[], None],
+        changed: Callable[[float], None],
     ) -> None:
         self.assignment = assignment
         self.reports = Reports(assignment.lease_token, changed)

