@@ -87,9 +87,7 @@ def _violations(status: status_pb2.Status, text: str) -> str:
     bad = _detail(status, error_details_pb2.BadRequest)
     if not isinstance(bad, error_details_pb2.BadRequest) or not bad.field_violations:
         return text
-    return "; ".join(
-        f"{v.field}: {v.description}" if v.field else v.description for v in bad.field_violations
-    )
+    return "; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in bad.field_violations)
 
 
 def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -121,7 +121,7 @@ class Follower:
         ceiling = min(_LONGEST_PAUSE_SECONDS, 0.1 * 2**self._tries)
         asked = retry_seconds(error) if error is not None else None
         # Half fixed, half random: many clients of one restarted edge should not come back in step.
-        await asyncio.sleep(asked if asked is not None else ceiling * (0.5 + random.random() / 2))
+        await asyncio.sleep(asked if asked is not None else ceiling * (0.5 + random.random() / 2))  # noqa: S311 - spreads load, guards nothing
 
     async def _first_try_failed(self, error: grpc.aio.AioRpcError | None) -> None:
         if error is None:

@@ -10,9 +10,7 @@ from sentinel.v1 import event_pb2, evidence_pb2, submission_pb2
 
 def as_dict(proto: message.Message) -> dict[str, Any]:
     """The message as Envoy's transcoder would print it."""
-    return json_format.MessageToDict(
-        proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
+    return json_format.MessageToDict(proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def document(body: dict[str, Any]) -> str:
@@ -21,11 +19,12 @@ def document(body: dict[str, Any]) -> str:
 
 
 def frame(event: event_pb2.Event) -> dict[str, Any]:
-    """The event as a WebSocket frame. A snapshot and a gap, which tell no news of the program, have a type each."""
+    """The event as a WebSocket frame. A snapshot is told as the status word it holds, and says which job it is."""
     head = {"type": event.WhichOneof("kind"), "sequence": event.sequence, "attempt": event.attempt}
     match head["type"]:
         case "snapshot":
-            return head | {"submission": as_dict(event.snapshot)}
+            word = submission_pb2.Status.Name(event.snapshot.status)
+            return head | {"type": "status", "status": word, "job_id": event.snapshot.job_id}
         case "status":
             return head | {"status": submission_pb2.Status.Name(event.status.status)}
         case "output":

@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the value
     if wanted:
         print(f"sentinel {VERSION}")
         raise typer.Exit
@@ -26,6 +26,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def sentinel(
+    *,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,

@@ -31,13 +31,9 @@ def program_args(ctx: typer.Context) -> list[str]:
 
 Endpoint = Annotated[
     str,
-    typer.Option(
-        "--endpoint", envvar="SENTINEL_ENDPOINT", metavar="HOST:PORT", help="Where the service listens."
-    ),
+    typer.Option("--endpoint", envvar="SENTINEL_ENDPOINT", metavar="HOST:PORT", help="Where the service listens."),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON as REST does, one document or one event per line.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON as REST does, one document or one event per line.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="As `submit` printed it.", show_default=False)]
 Files = Annotated[
     list[Path],
@@ -49,13 +45,9 @@ Language = Annotated[
 ]
 Stdin = Annotated[
     Path | None,
-    typer.Option(
-        "--stdin", metavar="FILE", help="Standard input of the program; else what is piped in here."
-    ),
+    typer.Option("--stdin", metavar="FILE", help="Standard input of the program; else what is piped in here."),
 ]
-Env = Annotated[
-    list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the program.")
-]
+Env = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the program.")]
 TimeLimit = Annotated[
     int | None,
     typer.Option("--time-limit-ms", metavar="MS", help="Wall limit, 1 to 30000; service default 5000."),
@@ -66,9 +58,7 @@ CpuTimeLimit = Annotated[
 ]
 MemoryLimit = Annotated[
     int | None,
-    typer.Option(
-        "--memory-limit-kb", metavar="KIB", help="Memory limit, 4096 to 1048576; service default 262144."
-    ),
+    typer.Option("--memory-limit-kb", metavar="KIB", help="Memory limit, 4096 to 1048576; service default 262144."),
 ]
 OutputLimit = Annotated[
     int | None,
@@ -78,14 +68,10 @@ ProcessLimit = Annotated[
     int | None,
     typer.Option("--process-limit", metavar="N", help="Processes and threads, 1 to 256; service default 64."),
 ]
-Network = Annotated[
-    bool, typer.Option("--network", help="Ask for a network; refused unless the deployment allows.")
-]
+Network = Annotated[bool, typer.Option("--network", help="Ask for a network; refused unless the deployment allows.")]
 IdempotencyKey = Annotated[
     str | None,
-    typer.Option(
-        "--idempotency-key", metavar="KEY", help="The same key gives the same job again, for 24 hours."
-    ),
+    typer.Option("--idempotency-key", metavar="KEY", help="The same key gives the same job again, for 24 hours."),
 ]
 
 __all__ = ["DEFAULT_ENDPOINT", "ProgramCommand", "program_args"]

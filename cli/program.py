@@ -74,9 +74,7 @@ def language_of(path: Path, languages: Sequence[status_pb2.Language]) -> str:
         if extension and extension[1:] in (language.name, *language.aliases):
             return language.name
     what = f"the extension {extension} of {path}" if extension else f"{path}, which has no extension"
-    raise Fault(
-        f"no language goes with {what}; name one with --language ({available(languages)})", exits.REFUSED
-    )
+    raise Fault(f"no language goes with {what}; name one with --language ({available(languages)})", exits.REFUSED)
 
 
 def available(languages: Sequence[status_pb2.Language]) -> str:

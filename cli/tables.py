@@ -1,7 +1,7 @@
 """Records for people: tables on a terminal, tab-separated lines without headings into a pipe."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
@@ -77,10 +77,8 @@ def submission(one: submission_pb2.Submission) -> None:
     line = _word(one)
     line.append(f" · {facts}" if (facts := verdict.facts(one)) else "", style="dim")
     console.print(line)
-    sheet = Table.grid(padding=(0, 2))
     for name, value in _sheet(one):
-        sheet.add_row(Text(name, style="dim"), value)
-    console.print(sheet)
+        console.print(Text(f"{name:<10}", style="dim"), value, sep="")
     for stream, kept in outputs(one).items():
         if kept:
             console.print(Text(f"── {_TITLES[stream]} ──", style="dim"))
@@ -125,7 +123,7 @@ def _word(one: submission_pb2.Submission) -> Text:
 
 
 def _local(stamp: Timestamp) -> str:
-    moment: datetime = stamp.ToDatetime().astimezone()
+    moment = stamp.ToDatetime(tzinfo=UTC).astimezone()
     return moment.isoformat(sep=" ", timespec="seconds")
 
 

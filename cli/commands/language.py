@@ -26,9 +26,7 @@ async def choose(client: Client, language: str | None, main: Path) -> str:
     if language is not None:
         return language
     if main == STANDARD_INPUT:
-        raise Fault(
-            "a program from standard input has no extension; name its language with --language", exits.USAGE
-        )
+        raise Fault("a program from standard input has no extension; name its language with --language", exits.USAGE)
     return language_of(main, await languages(client))
 
 

@@ -19,15 +19,14 @@ from cli.transcript import Transcript
 
 Verdict = Annotated[
     bool | None,
-    typer.Option(
-        "--verdict/--no-verdict", help="Verdict and evidence on standard error; default on a terminal."
-    ),
+    typer.Option("--verdict/--no-verdict", help="Verdict and evidence on standard error; default on a terminal."),
 ]
 _CANCEL_AGAIN_SECONDS = 0.5
 
 
 def run(
     ctx: typer.Context,
+    *,
     files: options.Files,
     language: options.Language = None,
     stdin: options.Stdin = None,
@@ -76,10 +75,9 @@ def run(
 
 
 def watch(
+    *,
     job_id: options.JobId,
-    after: Annotated[
-        int, typer.Option("--after", min=0, metavar="N", help="Only events after this sequence.")
-    ] = 0,
+    after: Annotated[int, typer.Option("--after", min=0, metavar="N", help="Only events after this sequence.")] = 0,
     verdict: Verdict = None,
     as_json: options.Json = False,
     endpoint: options.Endpoint = options.DEFAULT_ENDPOINT,

@@ -9,7 +9,7 @@ from cli.jsonout import as_dict, document
 from cli.session import DEADLINE_SECONDS, call, perform
 
 
-def languages(as_json: options.Json = False, endpoint: options.Endpoint = options.DEFAULT_ENDPOINT) -> None:
+def languages(*, as_json: options.Json = False, endpoint: options.Endpoint = options.DEFAULT_ENDPOINT) -> None:
     """List what programs may be written in, with the versions that run here."""
 
     async def work(client: Client) -> int:
@@ -23,7 +23,7 @@ def languages(as_json: options.Json = False, endpoint: options.Endpoint = option
     perform(endpoint, work, as_json=as_json)
 
 
-def health(as_json: options.Json = False, endpoint: options.Endpoint = options.DEFAULT_ENDPOINT) -> None:
+def health(*, as_json: options.Json = False, endpoint: options.Endpoint = options.DEFAULT_ENDPOINT) -> None:
     """Tell whether the service and what it leans on are well. Exits with 69 when they are not."""
 
     async def work(client: Client) -> int:

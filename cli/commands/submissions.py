@@ -49,6 +49,7 @@ _STREAMS = {
 
 def submit(
     ctx: typer.Context,
+    *,
     files: options.Files,
     language: options.Language = None,
     stdin: options.Stdin = None,
@@ -104,6 +105,7 @@ def submit(
 
 
 def get(
+    *,
     job_id: options.JobId,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end first.")] = False,
     output: Annotated[
@@ -129,6 +131,7 @@ def get(
 
 
 def cancel(
+    *,
     job_id: options.JobId,
     as_json: options.Json = False,
     endpoint: options.Endpoint = options.DEFAULT_ENDPOINT,
@@ -145,13 +148,12 @@ def cancel(
 
 
 def list_(
+    *,
     status: Annotated[
         str | None,
         typer.Option("--status", metavar="STATUS", callback=_status, help="Only those with this status."),
     ] = None,
-    language: Annotated[
-        str, typer.Option("--language", "-l", metavar="NAME", help="Only this language.")
-    ] = "",
+    language: Annotated[str, typer.Option("--language", "-l", metavar="NAME", help="Only this language.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Most rows.")] = 20,
     as_json: options.Json = False,
     endpoint: options.Endpoint = options.DEFAULT_ENDPOINT,

@@ -25,6 +25,7 @@ async function main([file, language = 'python']) {
   for await (const event of sentinel.watch(job_id)) {
     if (event.attempt > attempt && attempt > 0) console.error('an executor was lost; the program starts again');
     attempt = Math.max(attempt, event.attempt);
+    if (event.kind === 'snapshot') console.error(event.snapshot.status);
     if (event.kind === 'status') console.error(event.status.status);
     if (event.kind === 'output') {
       (event.output.stream === 'STREAM_STDOUT' ? process.stdout : process.stderr).write(event.output.data);

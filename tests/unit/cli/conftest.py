@@ -49,9 +49,7 @@ def sentinel(start: Start) -> Sentinel:
     """Runs `sentinel` to its end."""
 
     async def complete(*words: str, stdin: bytes | None = None) -> Ended:
-        process = await start(
-            *words, stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE
-        )
+        process = await start(*words, stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE)
         stdout, stderr = await asyncio.wait_for(process.communicate(stdin), 30)
         assert process.returncode is not None
         return Ended(process.returncode, stdout, stderr)

@@ -22,15 +22,15 @@ from sentinel.v1 import (
 
 JOB = "01940000-0000-7000-8000-000000000001"
 BASE = 1_000_000
+Context = Any
+"""Of a gRPC call."""
 Steps = Sequence[Any]
 """What a stream does: an Event is sent, an exception is the stream's end, an asyncio.Event is waited for."""
 
 PYTHON = status_pb2.Language(
     name="python", display_name="Python", version="3.11.2", aliases=["py"], file_extension=".py"
 )
-CPP = status_pb2.Language(
-    name="cpp", display_name="C++", version="12.2.0", aliases=["cc"], file_extension=".cpp"
-)
+CPP = status_pb2.Language(name="cpp", display_name="C++", version="12.2.0", aliases=["cc"], file_extension=".cpp")
 
 
 class Refusal(Exception):
@@ -66,26 +66,26 @@ class Refusal(Exception):
         self.text = text
         self.status = rpc_status_pb2.Status(code=code.value[0], message=text, details=packed)
 
-    async def end(self, context: grpc.aio.ServicerContext) -> None:
+    async def end(self, context: Context) -> None:
         """Ends the call."""
         if self.status.details:
             await context.abort_with_status(rpc_status.to_status(self.status))
         await context.abort(self.code, self.text)
 
 
-def at(number: int, attempt: int = 1) -> dict[str, int]:
+def at(number: int, attempt: int = 1) -> dict[str, Any]:
     """Position of an event."""
     return {"sequence": attempt * BASE + number, "attempt": attempt}
 
 
-def snapshot(status: int = submission_pb2.QUEUED, sequence: int = 0) -> event_pb2.Event:
+def snapshot(status: "submission_pb2.Status.ValueType" = submission_pb2.QUEUED, sequence: int = 0) -> event_pb2.Event:
     """First event of every stream."""
     return event_pb2.Event(
         sequence=sequence, snapshot=submission_pb2.Submission(job_id=JOB, status=status, language="python")
     )
 
 
-def status(number: int, word: int, attempt: int = 1) -> event_pb2.Event:
+def status(number: int, word: "submission_pb2.Status.ValueType", attempt: int = 1) -> event_pb2.Event:
     """The word changed."""
     return event_pb2.Event(**at(number, attempt), status=event_pb2.StatusChanged(status=word))
 
@@ -95,16 +95,16 @@ def output(
     data: bytes,
     offset: int,
     *,
-    stream: int = evidence_pb2.STREAM_STDOUT,
+    stream: "evidence_pb2.Stream.ValueType" = evidence_pb2.STREAM_STDOUT,
     attempt: int = 1,
 ) -> event_pb2.Event:
     """Bytes arrived."""
-    return event_pb2.Event(
-        **at(number, attempt), output=event_pb2.Output(stream=stream, offset=offset, data=data)
-    )
+    return event_pb2.Event(**at(number, attempt), output=event_pb2.Output(stream=stream, offset=offset, data=data))
 
 
-def result(word: int = submission_pb2.SUCCESS, *, attempt: int = 1, **fields: Any) -> event_pb2.Event:
+def result(
+    word: "submission_pb2.Status.ValueType" = submission_pb2.SUCCESS, *, attempt: int = 1, **fields: Any
+) -> event_pb2.Event:
     """The end."""
     if word == submission_pb2.SUCCESS:
         fields.setdefault("exit_code", 0)
@@ -128,7 +128,7 @@ class Service(scheduler_pb2_grpc.SchedulerServiceServicer, status_pb2_grpc.Statu
         self.asked.setdefault(method, []).append(request)
         return len(self.asked[method]) - 1
 
-    async def _unary(self, method: str, request: Any, context: grpc.aio.ServicerContext) -> Any:
+    async def _unary(self, method: str, request: Any, context: Context) -> Any:
         nth = self._note(method, request)
         script = self.answers[method]
         answer = script[min(nth, len(script) - 1)]
@@ -136,9 +136,7 @@ class Service(scheduler_pb2_grpc.SchedulerServiceServicer, status_pb2_grpc.Statu
             await answer.end(context)
         return answer
 
-    async def _play(
-        self, steps: Steps, context: grpc.aio.ServicerContext, wrap: Callable[..., Any]
-    ) -> AsyncIterator[Any]:
+    async def _play(self, steps: Steps, context: Context, wrap: Callable[..., Any]) -> AsyncIterator[Any]:
         for step in steps:
             if isinstance(step, Refusal):
                 await step.end(context)
@@ -147,46 +145,46 @@ class Service(scheduler_pb2_grpc.SchedulerServiceServicer, status_pb2_grpc.Statu
             else:
                 yield wrap(event=step)
 
-    async def Run(self, request: Any, context: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def Run(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         nth = self._note("Run", request)
         async for answer in self._play(self.runs[nth], context, scheduler_pb2.RunResponse):
             yield answer
 
-    async def WatchSubmission(self, request: Any, context: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def WatchSubmission(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         nth = self._note("WatchSubmission", request)
         async for answer in self._play(self.watches[nth], context, status_pb2.WatchSubmissionResponse):
             yield answer
 
-    async def Cancel(self, request: Any, context: Any) -> Any:
+    async def Cancel(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note("Cancel", request)
         self.cancelled.set()
         return scheduler_pb2.CancelResponse(
             submission=submission_pb2.Submission(job_id=request.job_id, status=submission_pb2.CANCELLED)
         )
 
-    async def Submit(self, request: Any, context: Any) -> Any:
+    async def Submit(self, request: Any, context: Any) -> Any:  # noqa: N802
         return await self._unary("Submit", request, context)
 
-    async def GetSubmission(self, request: Any, context: Any) -> Any:
+    async def GetSubmission(self, request: Any, context: Any) -> Any:  # noqa: N802
         return await self._unary("GetSubmission", request, context)
 
-    async def ListSubmissions(self, request: Any, context: Any) -> Any:
+    async def ListSubmissions(self, request: Any, context: Any) -> Any:  # noqa: N802
         return await self._unary("ListSubmissions", request, context)
 
-    async def GetHealth(self, request: Any, context: Any) -> Any:
+    async def GetHealth(self, request: Any, context: Any) -> Any:  # noqa: N802
         return await self._unary("GetHealth", request, context)
 
-    async def ListLanguages(self, request: Any, context: Any) -> Any:
+    async def ListLanguages(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._note("ListLanguages", request)
         return status_pb2.ListLanguagesResponse(languages=[CPP, PYTHON])
 
-    async def SubmitBatch(self, request: Any, context: Any) -> Any:
+    async def SubmitBatch(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
-    async def RunToCompletion(self, request: Any, context: Any) -> Any:
+    async def RunToCompletion(self, request: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
-    async def Interact(self, request_iterator: Any, context: Any) -> Any:
+    def Interact(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
 

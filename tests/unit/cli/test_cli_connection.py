@@ -16,7 +16,7 @@ from cli.connection import Endpoint
         ("example.org:80", "example.org:80", False, False),
     ],
 )
-def test_endpoints_are_read_as_people_write_them(text: str, shown: str, secure: bool, local: bool) -> None:
+def test_endpoints_are_read_as_people_write_them(*, text: str, shown: str, secure: bool, local: bool) -> None:
     endpoint = Endpoint.parse(text)
 
     assert (shown, secure, local) == (str(endpoint), endpoint.secure, endpoint.local)

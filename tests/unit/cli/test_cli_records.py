@@ -14,20 +14,16 @@ from tests.unit.cli.scripted import JOB, Refusal, Sentinel, Served, output, resu
 pytestmark = pytest.mark.asyncio
 
 
-def answer(word: int, **fields: Any) -> status_pb2.GetSubmissionResponse:
+def answer(word: "submission_pb2.Status.ValueType", **fields: Any) -> status_pb2.GetSubmissionResponse:
     return status_pb2.GetSubmissionResponse(
         submission=submission_pb2.Submission(job_id=JOB, status=word, language="python", **fields)
     )
 
 
-async def test_submit_prints_the_job_id_and_nothing_else(
-    served: Served, sentinel: Sentinel, tmp_path: Path
-) -> None:
+async def test_submit_prints_the_job_id_and_nothing_else(served: Served, sentinel: Sentinel, tmp_path: Path) -> None:
     source = tmp_path / "a.py"
     source.touch()
-    served.service.answers["Submit"] = [
-        scheduler_pb2.SubmitResponse(job_id=JOB, status=submission_pb2.QUEUED)
-    ]
+    served.service.answers["Submit"] = [scheduler_pb2.SubmitResponse(job_id=JOB, status=submission_pb2.QUEUED)]
 
     plain = await sentinel("submit", str(source), "--idempotency-key", "k")
     as_json = await sentinel("submit", str(source), "--json")
@@ -59,9 +55,7 @@ async def test_submit_asks_again_when_the_line_breaks_and_waits_when_told(
     assert len(keys) == 1
 
 
-async def test_get_shows_the_record_and_makes_control_characters_visible(
-    served: Served, sentinel: Sentinel
-) -> None:
+async def test_get_shows_the_record_and_makes_control_characters_visible(served: Served, sentinel: Sentinel) -> None:
     evidence = evidence_pb2.Evidence(
         executor="executor-1",
         phases=[evidence_pb2.PhaseTime(phase=evidence_pb2.PHASE_RUN, duration_ms=12.25)],
@@ -123,7 +117,7 @@ async def test_watch_tells_an_unknown_job_at_once(served: Served, sentinel: Sent
     assert (ended.code, ended.told) == (exits.REFUSED, "sentinel: no such job\n")
 
 
-async def test_cancel_tells_where_it_stands_then(served: Served, sentinel: Sentinel) -> None:
+async def test_cancel_tells_where_it_stands_then(sentinel: Sentinel) -> None:
     ended = await sentinel("cancel", JOB)
 
     assert (ended.code, ended.stdout) == (0, b"CANCELLED\n")
@@ -159,9 +153,7 @@ async def test_languages_are_tab_separated_into_a_pipe(sentinel: Sentinel) -> No
 
 @pytest.mark.parametrize(("word", "code"), [("ok", 0), ("degraded", exits.UNAVAILABLE)])
 async def test_health_is_in_the_exit_code(served: Served, sentinel: Sentinel, word: str, code: int) -> None:
-    services = status_pb2.ServiceHealth(
-        postgres="ok", rabbitmq="ok" if code == 0 else "no answer", redis="ok"
-    )
+    services = status_pb2.ServiceHealth(postgres="ok", rabbitmq="ok" if code == 0 else "no answer", redis="ok")
     served.service.answers["GetHealth"] = [status_pb2.GetHealthResponse(status=word, services=services)]
 
     plain = await sentinel("health")

@@ -53,9 +53,7 @@ async def test_output_goes_to_the_streams_it_came_from_byte_for_byte(
     assert (ended.code, ended.stdout, ended.stderr) == (0, b"\xff\x00no newline", b"to stderr")
 
 
-async def test_the_request_says_what_the_command_line_says(
-    served: Served, sentinel: Sentinel, hello: str
-) -> None:
+async def test_the_request_says_what_the_command_line_says(served: Served, sentinel: Sentinel, hello: str) -> None:
     served.service.runs = [[snapshot(), result()]]
 
     await sentinel(
@@ -118,9 +116,7 @@ async def test_the_exit_code_says_how_it_ended(
     assert code == ended.code
 
 
-async def test_a_broken_line_loses_and_doubles_nothing(
-    served: Served, sentinel: Sentinel, hello: str
-) -> None:
+async def test_a_broken_line_loses_and_doubles_nothing(served: Served, sentinel: Sentinel, hello: str) -> None:
     """Twice broken: once with an error, once by a stream that just ends."""
     served.service.runs = [[snapshot(), status(1, submission_pb2.RUNNING), output(2, b"one ", 0), LOST]]
     served.service.watches = [
@@ -147,9 +143,7 @@ async def test_a_line_that_breaks_before_the_first_event_submits_again_under_the
     assert keys[0] == keys[1] != ""
 
 
-async def test_output_of_a_lost_attempt_is_declared_void(
-    served: Served, sentinel: Sentinel, hello: str
-) -> None:
+async def test_output_of_a_lost_attempt_is_declared_void(served: Served, sentinel: Sentinel, hello: str) -> None:
     served.service.runs = [
         [
             snapshot(),
@@ -166,9 +160,7 @@ async def test_output_of_a_lost_attempt_is_declared_void(
     assert "attempt 1 was lost" in ended.told
 
 
-async def test_what_a_slow_reader_missed_comes_with_the_result(
-    served: Served, sentinel: Sentinel, hello: str
-) -> None:
+async def test_what_a_slow_reader_missed_comes_with_the_result(served: Served, sentinel: Sentinel, hello: str) -> None:
     gap = event_pb2.Event(
         sequence=1_000_001, attempt=1, gap=event_pb2.Gap(from_sequence=1_000_002, to_sequence=1_000_002)
     )
@@ -245,7 +237,8 @@ async def test_json_is_one_event_per_line_as_the_websocket_tells_them(
     ended = await sentinel("run", hello, "--json")
 
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert [line["type"] for line in lines] == ["snapshot", "status", "output", "output", "result"]
+    assert [line["type"] for line in lines] == ["status", "status", "output", "output", "result"]
+    assert lines[0]["job_id"] == JOB
     assert lines[1] == {"type": "status", "sequence": 1_000_001, "attempt": 1, "status": "RUNNING"}
     assert tuple(lines[2][k] for k in ("stream", "offset", "text")) == ("stdout", 0, "hi")
     assert lines[3]["base64"] == "/w=="
@@ -267,9 +260,7 @@ async def test_the_verdict_line_shows_the_evidence(served: Served, sentinel: Sen
     served.service.runs = [
         [
             snapshot(),
-            result(
-                submission_pb2.TIMEOUT, signal=9, evidence=evidence, time_used_ms=1001, memory_used_kb=2048
-            ),
+            result(submission_pb2.TIMEOUT, signal=9, evidence=evidence, time_used_ms=1001, memory_used_kb=2048),
         ]
     ]
 
@@ -359,9 +350,7 @@ async def test_a_rate_limit_tells_when_to_try_again(served: Served, sentinel: Se
     ) == (exits.TRY_LATER, "sentinel: rate limited: too many submissions; try again in 17 s\n")
 
 
-async def test_an_unreadable_file_is_told_before_anything_is_asked(
-    served: Served, sentinel: Sentinel
-) -> None:
+async def test_an_unreadable_file_is_told_before_anything_is_asked(served: Served, sentinel: Sentinel) -> None:
     ended = await sentinel("run", "missing.py", "--language", "python")
 
     assert (ended.code, ended.told) == (exits.NO_INPUT, "sentinel: missing.py: No such file or directory\n")
