@@ -62,6 +62,7 @@ class Batcher(Generic[Item, Outcome]):
         self._waiting: deque[_Waiting[Item, Outcome]] = deque()
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
+        self._ended = False
 
     def __len__(self) -> int:
         """Items not yet taken into a statement."""
@@ -69,6 +70,8 @@ class Batcher(Generic[Item, Outcome]):
 
     async def submit(self, item: Item) -> Outcome:
         """The outcome of `item`, after its statement was committed. Cancelling the wait does not undo it."""
+        if self._ended:
+            raise self._shutting_down()
         waiting: _Waiting[Item, Outcome] = _Waiting(item, time.monotonic())
         self._waiting.append(waiting)
         self._wake.set()
@@ -84,8 +87,9 @@ class Batcher(Generic[Item, Outcome]):
                     taken = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                     await self._commit(taken)
         finally:
-            for waiting in self._waiting:
-                _fail(waiting, Unavailable(f"{self._name}: shutting down", reason="DRAINING"))
+            self._ended = True
+            while self._waiting:
+                _fail(self._waiting.popleft(), self._shutting_down())
             if self._connection is not None:
                 self._connection.terminate()
 
@@ -101,7 +105,8 @@ class Batcher(Generic[Item, Outcome]):
                     batch = self._refuse_impatient(batch)
                     await asyncio.sleep(next(delays))
                     continue
-                except Exception as error:  # noqa: BLE001 - one poisonous row must not fail its neighbours
+                except Exception as error:
+                    # One poisonous row must not fail its neighbours.
                     await self._one_by_one(batch, error)
                     return
                 for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -110,13 +115,19 @@ class Batcher(Generic[Item, Outcome]):
                 return
         except asyncio.CancelledError:
             for waiting in batch:
-                _fail(waiting, Unavailable(f"{self._name}: shutting down", reason="DRAINING"))
+                _fail(waiting, self._shutting_down())
             raise
+
+    def _shutting_down(self) -> Unavailable:
+        return Unavailable(f"{self._name}: shutting down", reason="DRAINING")
 
     async def _attempt(self, items: Sequence[Item]) -> Sequence[Outcome]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
-        return await self._execute(self._connection, items)
+        outcomes = await self._execute(self._connection, items)
+        if len(outcomes) != len(items):
+            raise RuntimeError(f"{self._name}: {len(items)} items gave {len(outcomes)} outcomes")
+        return outcomes
 
     async def _one_by_one(self, batch: list[_Waiting[Item, Outcome]], error: Exception) -> None:
         if len(batch) == 1:

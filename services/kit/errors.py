@@ -21,11 +21,13 @@ class Violation:
 class SentinelError(Exception):
     """A call was refused. Subclasses fix `code` and `reason`; the text is for people.
 
-    `retry_after` (seconds) is set where asking again later helps.
+    `retry_after` (seconds) is set where asking again later helps. `http_code` is set where REST callers should see
+    another code than the one that gRPC's maps to.
     """
 
     code: grpc.StatusCode = grpc.StatusCode.INTERNAL
     reason: str = "INTERNAL"
+    http_code: int | None = None
 
     def __init__(
         self,
@@ -104,3 +106,28 @@ class Unavailable(SentinelError):
 
     def __init__(self, text: str, *, retry_after: float = 2.0, reason: str | None = None) -> None:
         super().__init__(text, retry_after=retry_after, reason=reason)
+
+
+class BacklogFull(SentinelError):
+    """More waits to be queued than this deployment allows. The deployment's fault, hence 503 and not 429."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "BACKLOG_FULL"
+    http_code = 503
+
+    def __init__(self, text: str, *, retry_after: float = 5.0) -> None:
+        super().__init__(text, retry_after=retry_after)
+
+
+class Forbidden(SentinelError):
+    """The caller may not do this here."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "FORBIDDEN"
+
+
+class Unimplemented(SentinelError):
+    """This version does not do this."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "UNIMPLEMENTED"

@@ -4,13 +4,12 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 import protovalidate
 from google.protobuf import message
-from google.rpc import code_pb2
 from grpc.aio import ServicerContext
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
@@ -73,14 +72,14 @@ class Guard(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Any:
         """Wraps the handler of one call."""
         handler: Any = await continuation(details)
-        method: str = details.method  # type: ignore[assignment]
+        method = details.method
         if handler is None or method in self._bare or not method.startswith("/sentinel."):
-            return handler  # type: ignore[no-any-return]
+            return handler
         wrap = functools.partial(self._call, method)
         if handler.unary_unary:
             inner = handler.unary_unary
@@ -90,17 +89,16 @@ class Guard(grpc.aio.ServerInterceptor):
                     validate(request)
                     return await inner(request, context)
 
-            return grpc.unary_unary_rpc_method_handler(
-                unary, handler.request_deserializer, handler.response_serializer
-            )
+            return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
         if handler.unary_stream:
             stream_inner = handler.unary_stream
 
             async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
                 async with wrap(context):
                     validate(request)
-                    async for response in stream_inner(request, context):
-                        yield response
+                    async with aclosing(stream_inner(request, context)) as responses:
+                        async for response in responses:
+                            yield response
 
             return grpc.unary_stream_rpc_method_handler(
                 stream, handler.request_deserializer, handler.response_serializer
@@ -108,19 +106,18 @@ class Guard(grpc.aio.ServerInterceptor):
         bidi_inner = handler.stream_stream
 
         async def bidi(requests: Any, context: Any) -> AsyncIterator[Any]:
-            async with wrap(context):
-                async for response in bidi_inner(requests, context):
+            async with wrap(context), aclosing(bidi_inner(requests, context)) as responses:
+                async for response in responses:
                     yield response
 
-        return grpc.stream_stream_rpc_method_handler(
-            bidi, handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.stream_stream_rpc_method_handler(bidi, handler.request_deserializer, handler.response_serializer)
 
     @asynccontextmanager
     async def _call(self, method: str, context: ServicerContext[Any, Any]) -> AsyncIterator[None]:
         metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
         parent = parse_traceparent(metadata.get("traceparent"))
-        token = current_trace.set(parent.child() if parent else new_trace())
+        # Never reset: a call is a task with a context of its own, and an abandoned stream may be closed in another.
+        current_trace.set(parent.child() if parent else new_trace())
         begun = time.perf_counter()
         code = "OK"
         try:
@@ -144,7 +141,6 @@ class Guard(grpc.aio.ServerInterceptor):
         finally:
             RPC_SECONDS.labels(method).observe(time.perf_counter() - begun)
             RPC_TOTAL.labels(method, code).inc()
-            current_trace.reset(token)
 
 
 async def abort(context: ServicerContext[Any, Any], error: SentinelError) -> None:
@@ -153,13 +149,10 @@ async def abort(context: ServicerContext[Any, Any], error: SentinelError) -> Non
     trailing = list(status.trailing_metadata)
     if error.retry_after is not None:
         trailing.append(("retry-after", str(max(1, round(error.retry_after)))))
+    if error.http_code is not None:
+        trailing.append(("x-http-code", str(error.http_code)))
     # Annotated as Metadata, accepted only as a tuple.
-    await context.abort(error.code, error.text, tuple(trailing))  # type: ignore[arg-type]
-
-
-def status_code(name: str) -> int:
-    """Number of a google.rpc code."""
-    return code_pb2.Code.Value(name)
+    await context.abort(error.code, error.text, tuple(trailing))
 
 
 @asynccontextmanager
@@ -180,9 +173,7 @@ async def serve_grpc(
     register(server)
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    reflection.enable_server_reflection(
-        [*services, "grpc.health.v1.Health", reflection.SERVICE_NAME], server
-    )
+    reflection.enable_server_reflection([*services, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
     if server.add_insecure_port(address) == 0:
         raise OSError(f"cannot listen on {address}")
     await server.start()

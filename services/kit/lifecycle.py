@@ -11,6 +11,17 @@ class Drained(Exception):
     """Ends a TaskGroup whose server has stopped. The documented idiom before Python has TaskGroup.cancel."""
 
 
+def heed_cancel() -> None:
+    """Raises CancelledError where this task was asked to end and a library swallowed it. For endless loops.
+
+    On Python 3.11 `asyncio.wait_for`, through which the Redis client writes, loses a cancel that arrives together
+    with the end of the write; a loop around it would then never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     """An event that SIGTERM or SIGINT sets. A second signal ends the process at once."""
     stop = asyncio.Event()

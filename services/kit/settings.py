@@ -7,18 +7,22 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST_SECONDS = 10_000 * 3600.0
 
 
 def parse_duration(value: Any) -> Any:
     """Reads `250ms`, `10s`, `5m`, `1h` or plain seconds; leaves anything else to the validator."""
     if not isinstance(value, str):
         return value
-    text = value.strip()
-    for unit in ("ms", "s", "m", "h"):
-        number = text.removesuffix(unit)
-        if number != text:
-            return timedelta(seconds=float(number) * _UNIT_SECONDS[unit])
-    return timedelta(seconds=float(text))
+    text, unit_seconds = value.strip(), 1.0
+    for unit, seconds in _UNIT_SECONDS.items():
+        if text.endswith(unit):
+            text, unit_seconds = text.removesuffix(unit), seconds
+            break
+    total = float(text) * unit_seconds
+    if not 0 <= total <= _LONGEST_SECONDS:
+        raise ValueError("expected a duration from 0 to 10000h, such as 250ms, 10s, 5m or 1h")
+    return timedelta(seconds=total)
 
 
 def _split(value: Any) -> Any:

@@ -5,7 +5,7 @@ import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-_TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ def new_trace() -> TraceContext:
 
 def parse_traceparent(header: str | None) -> TraceContext | None:
     """Reads a traceparent header; None where it is absent or malformed, as the standard asks."""
-    if not header or not (match := _TRACEPARENT.match(header)):
+    match = _TRACEPARENT.fullmatch(header) if header else None
+    if match is None:
         return None
-    return TraceContext(match[1], match[2], match[3])
+    version, trace_id, span_id, flags, more = match.groups()
+    # Versions after 00 may append fields; ff is none, and neither are ids of zeros only.
+    if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(span_id, 16):
+        return None
+    return TraceContext(trace_id, span_id, flags)

@@ -8,19 +8,21 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import UUID
 
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from sentinel.v1 import event_pb2
 
 from services.kit.backoff import full_jitter
 from services.kit.errors import Unavailable
+from services.kit.lifecycle import heed_cancel
 from services.kit.log import get_logger
-from services.record.model import SEQUENCE_BASE
+from services.record.model import MAX_ATTEMPTS, RESULT_NUMBER, SEQUENCE_BASE
 
 WAKE_STREAM = "sentinel:wake"
 _WAKE_LENGTH = 10_000
@@ -29,11 +31,13 @@ _RUNNING_TTL_SECONDS = 3600
 _FINISHED_TTL_SECONDS = 600
 """After the result, latecomers read the live stream for so long; then PostgreSQL serves them."""
 _MOST_PENDING_BYTES = 32 * 1024 * 1024
+_BLOCK_SECONDS = 4
+"""Below five: longer blocks meet the client's own timeouts."""
+_PAGE = 16
+"""Events per read: an event holds up to 64 KiB, and a slow watcher keeps one page in memory."""
 _ID_BYTES = 16
 
-EVENTS_DROPPED = Counter(
-    "sentinel_stream_events_dropped", "Events not shown live because Redis was away or too slow."
-)
+EVENTS_DROPPED = Counter("sentinel_stream_events_dropped", "Events not shown live because Redis was away or too slow.")
 
 
 def open_redis(url: str, *, timeout: float | None = 0.5) -> Redis:
@@ -68,7 +72,8 @@ class LiveWriter:
         self._wake.set()
 
     async def run(self) -> None:
-        """Writes until cancelled."""
+        """Writes until cancelled. While Redis is away, keeps what fits and tells it afterwards."""
+        delays = full_jitter(0.05, 0.5)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -77,10 +82,15 @@ class LiveWriter:
                 self._pending_bytes -= sum(len(payload) for _, _, payload in batch)
                 try:
                     await self._write(batch)
+                    heed_cancel()
                 except (RedisError, OSError, TimeoutError) as error:
-                    EVENTS_DROPPED.inc(len(batch))
                     get_logger().warning("live_stream_lost", events=len(batch), error=repr(error))
-                    await asyncio.sleep(0.1)
+                    # Ids are ours, so what did arrive is refused the second time.
+                    self._pending.extendleft(reversed(batch))
+                    self._pending_bytes += sum(len(payload) for _, _, payload in batch)
+                    await asyncio.sleep(next(delays))
+                else:
+                    delays = full_jitter(0.05, 0.5)
 
     async def _write(self, batch: list[tuple[UUID, event_pb2.Event, bytes]]) -> None:
         pipe = self._redis.pipeline(transaction=False)
@@ -96,18 +106,28 @@ class LiveWriter:
             changed[job] = None
         ids = b"".join(job.bytes for job in changed)
         pipe.xadd(WAKE_STREAM, {b"j": ids}, maxlen=_WAKE_LENGTH, approximate=True)
-        # XADD of an id that is not newer than the last one is an error reply: that is the fence, not a fault.
-        await pipe.execute(raise_on_error=False)
+        for reply in await pipe.execute(raise_on_error=False):
+            if isinstance(reply, BusyLoadingError):
+                raise reply
+            # XADD of an id that is not newer than the last one is an error reply: that is the fence, not a fault.
+            if isinstance(reply, ResponseError) and "equal or smaller" not in str(reply):
+                EVENTS_DROPPED.inc()
 
 
 class Wakes:
-    """Who in this process waits for news of which submission. One blocking read serves them all."""
+    """Who in this process waits for news of which submission. One blocking read serves them all.
+
+    While nobody waits nothing is read.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._waiting: dict[bytes, set[asyncio.Event]] = {}
+        self._wanted = asyncio.Event()
         self.up = False
         """Whether wake-ups arrive at present."""
+        self.draining = False
+        """Whether watches end so that their clients go elsewhere."""
 
     @contextlib.contextmanager
     def subscribe(self, job: UUID) -> Iterator[asyncio.Event]:
@@ -115,39 +135,60 @@ class Wakes:
         event = asyncio.Event()
         events = self._waiting.setdefault(job.bytes, set())
         events.add(event)
+        self._wanted.set()
         try:
             yield event
         finally:
             events.discard(event)
-            if not events:
-                self._waiting.pop(job.bytes, None)
+            # A later subscriber may have made a new set under the same key.
+            if not events and self._waiting.get(job.bytes) is events:
+                del self._waiting[job.bytes]
 
     def __len__(self) -> int:
         """Watchers at present."""
         return sum(len(events) for events in self._waiting.values())
 
+    def drain(self) -> None:
+        """Ends every watch of this process, now and from now on, with Unavailable (DRAINING)."""
+        self.draining = True
+        self._wake_all()
+
+    def check(self) -> None:
+        """Raises Unavailable (DRAINING) once watches have to end."""
+        if self.draining:
+            raise Unavailable("this server is leaving; ask again", retry_after=0.5, reason="DRAINING")
+
     async def run(self) -> None:
         """Reads wake-ups until cancelled. After an outage it wakes everyone, since news may have been missed."""
         delays = full_jitter(0.1, 1.0)
-        last = "$"
         while True:
+            if not self._waiting:
+                self._wanted.clear()
+                await self._wanted.wait()
             try:
-                # Below five seconds: longer blocks meet the client's own timeouts.
-                found = await self._redis.xread({WAKE_STREAM: last}, block=4000, count=1000)
+                await self._follow()
             except (RedisError, OSError, TimeoutError):
+                delays = full_jitter(0.1, 1.0) if self.up else delays
                 self.up = False
-                last = "$"
                 self._wake_all()
                 await asyncio.sleep(next(delays))
-                continue
-            if not self.up:
-                self.up = True
-                delays = full_jitter(0.1, 1.0)
-                self._wake_all()
+
+    async def _follow(self) -> None:
+        # Named, not "$": what is added between two reads from "$" would never be seen.
+        newest: Any = await self._redis.xrevrange(WAKE_STREAM, count=1)
+        last = newest[0][0] if newest else b"0-0"
+        self.up = True
+        self._wake_all()
+        while self._waiting:
+            # A server that is stopped, not gone, answers nothing at all.
+            async with asyncio.timeout(_BLOCK_SECONDS + 2):
+                found: Any = await self._redis.xread({WAKE_STREAM: last}, block=_BLOCK_SECONDS * 1000, count=1000)
+            heed_cancel()
             for entries in (found or {}).values():
                 for entry_id, fields in (e for chunk in entries for e in chunk):
                     last = entry_id
                     self._wake_some(fields[b"j"])
+        self.up = False
 
     def _wake_some(self, ids: bytes) -> None:
         for start in range(0, len(ids), _ID_BYTES):
@@ -160,6 +201,10 @@ class Wakes:
                 event.set()
 
 
+class LiveStreamAway(Unavailable):
+    """Redis does not answer. Readers go on with PostgreSQL alone."""
+
+
 class LiveReader:
     """Reads what a submission told so far."""
 
@@ -167,16 +212,28 @@ class LiveReader:
         self._redis = redis
 
     async def after(self, job: UUID, sequence: int) -> AsyncIterator[event_pb2.Event]:
-        """Events after `sequence`, in order, as far as Redis has them. Raises Unavailable."""
+        """Events after `sequence`, in order, as far as Redis has them. Raises LiveStreamAway."""
         attempt, number = divmod(sequence, SEQUENCE_BASE)
-        start = f"({attempt}-{number}"
+        start: str | bytes = f"({attempt}-{number}"
         while True:
             try:
-                entries = await self._redis.xrange(stream_key(job), min=start, count=100)
+                entries: Any = await self._redis.xrange(stream_key(job), min=start, count=_PAGE)
             except (RedisError, OSError, TimeoutError) as error:
-                raise Unavailable("the live stream does not answer") from error
+                raise LiveStreamAway("the live stream does not answer") from error
+            heed_cancel()
             for entry_id, fields in entries:
                 start = b"(" + entry_id
                 yield event_pb2.Event.FromString(fields[b"e"])
-            if len(entries) < 100:
+            if len(entries) < _PAGE:
                 return
+
+    async def ended(self, job: UUID) -> bool:
+        """Whether the result was told. Reads no output. Raises LiveStreamAway."""
+        pipe = self._redis.pipeline(transaction=False)
+        for attempt in range(MAX_ATTEMPTS + 1):
+            result = f"{attempt}-{RESULT_NUMBER}"
+            pipe.xrange(stream_key(job), min=result, max=result)
+        try:
+            return any(await pipe.execute())
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStreamAway("the live stream does not answer") from error

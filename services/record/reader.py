@@ -12,6 +12,7 @@ from sentinel.v1 import status_pb2
 from services.kit.batch import CONNECTION_LOST
 from services.kit.errors import Unavailable, UnknownJob
 from services.record.model import Record, State, Verdict
+from services.record.timeline import unpack
 
 _SMALL = (
     "id, language, state, verdict, request, attempt, exit_code, signal, evidence, "
@@ -125,7 +126,7 @@ def _record(row: asyncpg.Record) -> Record:
         stdout=row.get("stdout") or b"",
         stderr=row.get("stderr") or b"",
         compile_output=row.get("compile_output") or b"",
-        timeline=tuple(row.get("timeline") or ()),
+        timeline=unpack(row.get("timeline") or b""),
         failure_reason=row["failure_reason"],
         failure_message=row["failure_message"],
         created_at=row["created_at"],
@@ -149,10 +150,15 @@ class LanguageCatalogue:
         await self._refresh()
         return self._names.get(name.lower())
 
+    async def all(self) -> list[status_pb2.Language]:
+        """Every language, by name. Raises Unavailable where none was ever read."""
+        await self._refresh()
+        by_name = {language.name: language for language in self._names.values()}
+        return [by_name[name] for name in sorted(by_name)]
+
     async def names(self) -> list[str]:
         """Canonical names, sorted."""
-        await self._refresh()
-        return sorted({language.name for language in self._names.values()})
+        return [language.name for language in await self.all()]
 
     async def _refresh(self) -> None:
         if time.monotonic() - self._read_at < self._freshness:

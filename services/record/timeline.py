@@ -5,6 +5,7 @@ A timeline is a list of integers, one per report, in order; the report's number 
 so a watcher can resume long after the live stream has expired.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 
 from sentinel.v1 import event_pb2, evidence_pb2, submission_pb2
@@ -25,6 +26,16 @@ def mark_output(stream: "evidence_pb2.Stream.ValueType", length: int) -> int:
     return int(stream) << _LENGTH_BITS | length
 
 
+def pack(timeline: Sequence[int]) -> bytes:
+    """As stored: little-endian 32-bit integers."""
+    return struct.pack(f"<{len(timeline)}i", *timeline)
+
+
+def unpack(stored: bytes) -> tuple[int, ...]:
+    """The inverse of `pack`."""
+    return struct.unpack(f"<{len(stored) // 4}i", stored)
+
+
 def replay(record: Record, after: int) -> Iterator[event_pb2.Event]:
     """The events of a terminal record's last attempt after sequence `after`, exactly as they were told."""
     kept = {
@@ -34,9 +45,7 @@ def replay(record: Record, after: int) -> Iterator[event_pb2.Event]:
     }
     offsets = dict.fromkeys(kept, 0)
     for number, entry in enumerate(record.timeline, start=1):
-        event = event_pb2.Event(
-            sequence=record.attempt * SEQUENCE_BASE + number, attempt=record.attempt
-        )
+        event = event_pb2.Event(sequence=record.attempt * SEQUENCE_BASE + number, attempt=record.attempt)
         if entry < 0:
             event.status.status = submission_pb2.Status.ValueType(-entry)
         elif entry > 0:
@@ -50,8 +59,3 @@ def replay(record: Record, after: int) -> Iterator[event_pb2.Event]:
             continue
         if event.sequence > after:
             yield event
-
-
-def told(timeline: Sequence[int], stream: "evidence_pb2.Stream.ValueType") -> int:
-    """How many bytes of `stream` a timeline speaks of."""
-    return sum(e & _LENGTH_MASK for e in timeline if e > 0 and e >> _LENGTH_BITS == int(stream))

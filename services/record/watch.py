@@ -1,7 +1,8 @@
 """Watching one submission: a snapshot, each event once and in order, the result last; through any replica."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from sentinel.v1 import event_pb2, evidence_pb2, submission_pb2
 
 from services.kit.errors import Unavailable
 from services.record import convert
-from services.record.live import LiveReader, Wakes
+from services.record.live import LiveReader, LiveStreamAway, Wakes
 from services.record.model import RESULT_NUMBER, SEQUENCE_BASE, Record, status_of
 from services.record.reader import Reader
 from services.record.timeline import replay
@@ -20,6 +21,8 @@ _LOOK_AGAIN_SECONDS = 5.0
 """With wake-ups arriving, the row is read again only this often, in case the last one was lost."""
 _LOOK_AGAIN_DOWN_SECONDS = 0.25
 """With Redis away, the row is all there is."""
+_PATIENCE_SECONDS = 10.0
+"""A watch under way outlives a database that is away no longer than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +42,10 @@ class _Cursor:
     status: int = 0
     offsets: dict["evidence_pb2.Stream.ValueType", int] = field(default_factory=dict)
     offsets_attempt: int = 0
-    broken: bool = False
-    """Events of the present attempt are missing; what is left comes with the result."""
+    read: int = 0
+    """Last sequence looked at in the live stream; beyond `sequence` only after a gap."""
+    broken_attempt: int = 0
+    """Events of this attempt are missing; what is left of it comes with the result."""
 
     def admit(self, event: event_pb2.Event) -> event_pb2.Event | None:
         """The event as this watcher should see it, or None."""
@@ -65,6 +70,11 @@ class _Cursor:
         event.output.offset += have
         return event
 
+    def has_had_all_before(self, result: event_pb2.Event) -> bool:
+        """Whether this result, as told live, is all that is left."""
+        told = result.result
+        return told.HasField("submission") and told.last_sequence == self.sequence
+
     def misses(self, event: event_pb2.Event) -> bool:
         """Whether something between the last event and this one never came."""
         attempt, number = divmod(self.sequence, SEQUENCE_BASE)
@@ -72,56 +82,116 @@ class _Cursor:
 
 
 async def watch(
-    job: UUID, sources: Sources, *, after: int = 0, offsets: Offsets | None = None
-) -> AsyncIterator[event_pb2.Event]:
+    job: UUID, sources: Sources, *, after: int = 0, offsets: Offsets | None = None, known: Record | None = None
+) -> AsyncGenerator[event_pb2.Event, None]:
     """Yields a snapshot, then events after sequence `after` (or from `offsets`), and ends after the result.
 
-    Raises UnknownJob before the first event, Unavailable when the database stays away. Safe to cancel.
+    `known` saves the first look at the row for whoever has just written it.
+
+    Raises UnknownJob before the first event, Unavailable when the database stays away or this process drains.
+    Safe to cancel; close it (`aclosing`) when leaving early.
     """
     with sources.wakes.subscribe(job) as news:
-        record = await sources.reader.get(job)
-        cursor = _Cursor(after, status_of(record.state, record.verdict))
+        record = known or await sources.reader.get(job)
+        cursor = _Cursor(after, status_of(record.state, record.verdict), read=after)
         if offsets and not after:
-            cursor.offsets, cursor.offsets_attempt = dict(offsets), record.attempt
+            cursor.offsets, cursor.offsets_attempt = dict(offsets), max(record.attempt, 1)
         yield _snapshot(record, after)
+        rows = _Rows(job, sources.reader)
         while not record.state.terminal:
             news.clear()
             ended = False
             async for event in _live(job, sources, cursor):
-                if event.HasField("result"):
-                    ended = True
-                else:
+                if not event.HasField("result"):
                     yield event
-            if ended or not await _news(news, sources.wakes):
-                record = await sources.reader.get(job)
-                if moved := _moved(record, cursor):
-                    yield moved
+                elif cursor.has_had_all_before(event):
+                    yield event
+                    return
+                else:
+                    ended = True
+            if not ended and await _news(news, sources.wakes, _LOOK_AGAIN_SECONDS):
+                continue
+            record = await rows.read() or record
+            if moved := _moved(record, cursor):
+                yield moved
+            if ended and not record.state.terminal:
+                # The database is away, or was set back behind what it had told. No hurry.
+                await _news(news, sources.wakes, _LOOK_AGAIN_DOWN_SECONDS)
         for event in _rest(record, cursor):
             yield event
 
 
+async def finished(job: UUID, sources: Sources, within: float) -> Record:
+    """The record once it is terminal, or as it stands after `within` seconds or when this process drains.
+
+    Costs less than a watch. Raises UnknownJob, and Unavailable when the database is away.
+    """
+    deadline = time.monotonic() + within
+    with sources.wakes.subscribe(job) as news:
+        record = await sources.reader.get(job)
+        while not record.state.terminal and not sources.wakes.draining:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            news.clear()
+            if await _told_result(job, sources) or not await _news(news, sources.wakes, left):
+                record = await sources.reader.get(job)
+    return record
+
+
+class _Rows:
+    """Reads one row again and again, and bears with a database that is away for a moment."""
+
+    def __init__(self, job: UUID, reader: Reader) -> None:
+        self._job = job
+        self._reader = reader
+        self._lost_at: float | None = None
+
+    async def read(self) -> Record | None:
+        """The record, or None while the database is away; after _PATIENCE_SECONDS of that raises Unavailable."""
+        try:
+            record = await self._reader.get(self._job)
+        except Unavailable:
+            now = time.monotonic()
+            self._lost_at = self._lost_at or now
+            if now - self._lost_at > _PATIENCE_SECONDS:
+                raise
+            return None
+        self._lost_at = None
+        return record
+
+
 async def _live(job: UUID, sources: Sources, cursor: _Cursor) -> AsyncIterator[event_pb2.Event]:
+    sources.wakes.check()
     try:
-        async for event in sources.live.after(job, cursor.sequence):
+        async for event in sources.live.after(job, cursor.read):
             if event.HasField("result"):
                 yield event
                 return
-            if cursor.broken and event.attempt == cursor.sequence // SEQUENCE_BASE:
+            cursor.read = event.sequence
+            if event.attempt == cursor.broken_attempt:
                 continue
-            cursor.broken = False
             if cursor.misses(event):
-                cursor.broken = True
+                cursor.broken_attempt = event.attempt
                 yield _gap(cursor.sequence, event)
-                continue
-            if (seen := cursor.admit(event)) is not None:
+            elif (seen := cursor.admit(event)) is not None:
                 yield seen
-    except Unavailable:
+            sources.wakes.check()
+    except LiveStreamAway:
         return
 
 
-async def _news(news: asyncio.Event, wakes: Wakes) -> bool:
+async def _told_result(job: UUID, sources: Sources) -> bool:
     try:
-        async with asyncio.timeout(_LOOK_AGAIN_SECONDS if wakes.up else _LOOK_AGAIN_DOWN_SECONDS):
+        return await sources.live.ended(job)
+    except LiveStreamAway:
+        return False
+
+
+async def _news(news: asyncio.Event, wakes: Wakes, most: float) -> bool:
+    """Whether there is news in the live stream. Otherwise, after `most` seconds at the latest, look at the row."""
+    try:
+        async with asyncio.timeout(min(most, _LOOK_AGAIN_SECONDS if wakes.up else _LOOK_AGAIN_DOWN_SECONDS)):
             await news.wait()
     except TimeoutError:
         return False
@@ -164,7 +234,11 @@ def _rest(record: Record, cursor: _Cursor) -> list[event_pb2.Event]:
     result = event_pb2.Event(
         sequence=record.attempt * SEQUENCE_BASE + RESULT_NUMBER,
         attempt=record.attempt,
-        result=event_pb2.Result(submission=convert.submission(record)),
+        result=event_pb2.Result(submission=convert.submission(record), last_sequence=_last_sequence(record)),
         time=convert.timestamp(record.finished_at),
     )
     return [*events, result]
+
+
+def _last_sequence(record: Record) -> int:
+    return record.attempt * SEQUENCE_BASE + len(record.timeline) if record.timeline else 0
