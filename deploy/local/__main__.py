@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from deploy.local import edge, first_program, foreground, infrastructure, ready, services
+from deploy.local import edge, first_program, foreground, infrastructure, jails, ready, services
 from deploy.local.down import delete_data, take_down
 from deploy.local.mesh import Mesh
 from deploy.local.progress import Progress
@@ -156,7 +156,7 @@ def dev_worker() -> None:
     """Run one executor in the foreground."""
     with _mesh() as mesh:
         _need_stopped(mesh, "executor")
-        services.prepare(mesh)
+        jails.prepare(mesh)
         raise typer.Exit(foreground.run([services.executors(mesh)[0]]))
 
 

@@ -2,16 +2,24 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 
-from deploy.local import edge, postgres, processes
+from deploy.local import edge, jails, postgres, processes
 from deploy.local.mesh import Mesh
 from deploy.local.progress import Progress
 from deploy.local.supervisor import Supervisor
 
-ORDER = ("envoy", "gateway", "executor", "scheduler", "rabbitmq", "redis", "postgres", "epmd")
+ORDER: Sequence[tuple[str, frozenset[str]]] = (
+    ("Envoy", frozenset({"envoy"})),
+    ("gateways", frozenset({"gateway"})),
+    ("executors", frozenset({"executor"})),
+    ("schedulers", frozenset({"scheduler"})),
+    ("RabbitMQ, Redis, PostgreSQL", frozenset({"rabbitmq", "redis", "postgres"})),
+    # RabbitMQ's node says goodbye to it.
+    ("epmd", frozenset({"epmd"})),
+)
 """Executors before schedulers: what they finish while draining is settled through a scheduler."""
 
-_TITLES = {"rabbitmq": "RabbitMQ", "redis": "Redis", "postgres": "PostgreSQL", "envoy": "Envoy", "epmd": "epmd"}
 _LONGEST_STOP = 60
 
 
@@ -19,17 +27,17 @@ def take_down(mesh: Mesh, progress: Progress) -> None:
     """Stops everything in order, then whatever of this mesh is still found. Safe to repeat."""
     supervisor = Supervisor(mesh)
     if supervisor.answers():
-        for role in ORDER:
-            if names := [name for name in supervisor.pids() if name == role or name.startswith(f"{role}-")]:
-                title = _TITLES.get(role, f"{len(names)} × {role}")
+        for title, roles in ORDER:
+            if names := [name for name in supervisor.pids() if name.partition("-")[0] in roles]:
                 with progress.step(f"Stopping {title}"):
-                    if role == "envoy":
+                    if "envoy" in roles:
                         edge.drain(mesh)
                     _stop(supervisor, names)
         supervisor.shut_down()
     if left := processes.marked(mesh.state, postgres.data(mesh)):
         with progress.step(f"Ending {len(left)} processes that nobody kept"):
             processes.stop(left, seconds=15)
+    jails.sweep(mesh)
 
 
 def _stop(supervisor: Supervisor, names: list[str]) -> None:
@@ -45,6 +53,7 @@ def delete_data(mesh: Mesh) -> None:
     if mesh.state.exists():
         if not (mesh.state / "mesh").exists():
             raise ValueError(f"{mesh.state} was not made by `make up`; delete it yourself if you mean it")
-        shutil.rmtree(postgres.home(mesh), ignore_errors=True)
+        for folder in (postgres.home(mesh), jails.folder(mesh)):
+            shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(mesh.sockets, ignore_errors=True)
         shutil.rmtree(mesh.state)

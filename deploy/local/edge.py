@@ -56,6 +56,24 @@ def program(mesh: Mesh) -> Program:
     )
 
 
+def reaches_everybody(mesh: Mesh) -> str | None:
+    """None once Envoy has found every process behind it healthy, else who is missing.
+
+    Processes answer before Envoy has asked them again, and until then it would refuse calls.
+    """
+    expected = {"scheduler": mesh.schedulers, "gateway": mesh.gateways, "gateway_http": mesh.gateways}
+    try:
+        text = _admin(mesh, "GET", "/stats?filter=^cluster.[a-z_]*.membership_healthy$")
+    except (OSError, http.client.HTTPException) as error:
+        return f"Envoy's admin listener: {error}"
+    found = dict(line.split(": ") for line in text.splitlines() if ": " in line)
+    for cluster, wanted in expected.items():
+        healthy = int(found.get(f"cluster.{cluster}.membership_healthy", 0))
+        if healthy < wanted:
+            return f"Envoy finds {healthy} of {wanted} healthy behind {cluster}"
+    return None
+
+
 def drain(mesh: Mesh) -> None:
     """Lets calls under way end. Envoy's own answer to SIGTERM is to cut all of them."""
     with contextlib.suppress(OSError, http.client.HTTPException):

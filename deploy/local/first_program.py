@@ -19,6 +19,9 @@ for planet in ("Mercury", "Venus", "Earth", "Mars"):
 """
 
 
+_SEQUENCES_PER_ATTEMPT = 1_000_000
+
+
 class FirstProgramFailed(Exception):
     """The mesh answers, but a program did not come back as it should."""
 
@@ -34,11 +37,17 @@ def run(mesh: Mesh, console: Console) -> None:
     if response.status != 202:
         raise FirstProgramFailed(f"submitting gave {response.status}: {answer.get('error', answer)}")
     console.print(f"   POST /api/v1/submissions → 202 [dim]{answer['job_id']}[/dim]", highlight=False)
+    line, attempt = "", 1
     for event in _events(mesh, answer["job_id"]):
+        if event.get("sequence", 0) >= (attempt + 1) * _SEQUENCES_PER_ATTEMPT:
+            attempt, line = event["sequence"] // _SEQUENCES_PER_ATTEMPT, ""
+            console.print(f"   [yellow]attempt {attempt} begins: the one before was lost[/yellow]", highlight=False)
         match event.get("type"):
             case "output":
-                for line in str(event.get("text", "")).splitlines():
-                    console.print(f"   [cyan]│[/cyan] {escape(line)}", highlight=False)
+                # Bytes come as the program wrote them, which need not be line by line.
+                *whole, line = (line + event.get("text", "")).split("\n")
+                for text in whole:
+                    console.print(f"   [cyan]│[/cyan] {escape(text)}", highlight=False)
             case "result":
                 _judge(event["submission"], console)
                 return

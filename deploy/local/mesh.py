@@ -66,6 +66,15 @@ class Mesh:
         """Short name that no other state directory has."""
         return hashlib.sha256(str(self.state).encode()).hexdigest()[:8]
 
+    def shared_folder(self, name: str) -> Path:
+        """A folder that users other than root have to enter: with the other data, or under /var/lib.
+
+        A clone in /root is closed to them, and its mode is not ours to change.
+        """
+        inside = self.state / name
+        reachable = all(folder.stat().st_mode & 0o001 for folder in inside.parents if folder.exists())
+        return inside if reachable else Path("/var/lib/sentinel") / self.name / name
+
     @property
     def logs(self) -> Path:
         """One file per process."""

@@ -53,13 +53,8 @@ def binary(name: str) -> str:
 
 
 def home(mesh: Mesh) -> Path:
-    """Its folder: with the mesh's other data where the postgres user can get there, else under /var/lib.
-
-    It cannot where the clone is in /root.
-    """
-    inside = mesh.state / "postgres"
-    reachable = all(folder.stat().st_mode & 0o001 for folder in inside.parents if folder.exists())
-    return inside if reachable else Path("/var/lib/sentinel") / hashlib.sha256(str(inside).encode()).hexdigest()[:12]
+    """Its folder, which the postgres user enters."""
+    return mesh.shared_folder("postgres")
 
 
 def data(mesh: Mesh) -> Path:

