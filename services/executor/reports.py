@@ -10,6 +10,8 @@ CHUNK_MOST = 32 << 10
 """Bytes. A chunk this big goes out at once, and none is bigger."""
 CHUNK_EVERY = 0.020
 """Seconds between chunks of one stream, while output trickles."""
+FIRST_WAITS = 0.001
+"""Seconds that bytes wait after a pause: a line and its end are often two writes."""
 PHASE_MAY_WAIT = 0.020
 """Seconds a phase's start may wait for something to go with. Watchers know from the claim that it runs."""
 YOUNG = 0.050
@@ -21,7 +23,8 @@ and then words and end are one message, one round of events and one wake-up."""
 class Reports:
     """The reports of one attempt.
 
-    `changed` is called whenever there may be something to send, with the seconds that it may wait. A number, once given, belongs to the same report for ever: sending all of them again changes nothing.
+    `changed` is called whenever there may be something to send, with the seconds that it may wait. A number, once
+    given, belongs to the same report for ever: sending all of them again changes nothing.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Reports:
 
 
 class Chunker:
-    """Gathers the bytes of one stream into chunks: the first at once, then by size or time, never within a code point.
+    """Gathers the bytes of one stream into chunks, by size or time, never within a code point; the first soon.
 
     `emit(offset, data)` gets them. Bytes that are no UTF-8 pass as they are.
     """
@@ -123,11 +126,8 @@ class Chunker:
         while len(self._pending) >= CHUNK_MOST:
             self._flush(CHUNK_MOST)
         if self._pending and self._timer is None:
-            wait = self._last + CHUNK_EVERY - self._clock()
-            if wait <= 0:
-                self._flush(len(self._pending))
-            else:
-                self._timer = self._call_later(wait, self._on_timer)
+            wait = max(FIRST_WAITS, self._last + CHUNK_EVERY - self._clock())
+            self._timer = self._call_later(wait, self._on_timer)
 
     def end(self) -> None:
         """Nothing follows: what is left goes out, whole code points or not."""

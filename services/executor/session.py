@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -115,7 +115,6 @@ class Sessions:
 
     async def _session(self, address: str, attempts: asyncio.TaskGroup) -> None:
         """One connection, from dialling to its end. Raises SessionOver or Left."""
-        end: SessionOver | Left = Left()
         async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
             stub = executor_pb2_grpc.ExecutorServiceStub(channel)
             call: _Call = stub.Session()
@@ -126,17 +125,13 @@ class Sessions:
                 get_logger().info("session_begun", scheduler=address, held=self.holding)
                 for attempt in self._held.values():
                     attempt.reports.begin_session(welcome.initial_credit_bytes)
-                async with asyncio.TaskGroup() as parts:
-                    parts.create_task(self._read(call, attempts, welcome.initial_credit_bytes), name="read")
-                    parts.create_task(self._write(call, welcome.heartbeat_interval_ms / 1000), name="write")
-            except* Left:
-                pass
-            except* SessionOver as group:
-                end = _first(group)
+                await _first_to_end(
+                    self._read(call, attempts, welcome.initial_credit_bytes),
+                    self._write(call, welcome.heartbeat_interval_ms / 1000),
+                )
             finally:
                 metrics.CONNECTED.set(0)
                 call.cancel()
-        raise end  # outside: what is raised within except* would come out in a group
 
     async def _greet(self, call: _Call) -> executor_pb2.Welcome:
         hello = executor_pb2.Hello(
@@ -298,9 +293,20 @@ async def _status(call: _Call) -> str:
         return "the stream ended"
 
 
-def _first(group: BaseExceptionGroup[SessionOver]) -> SessionOver:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, SessionOver)  # noqa: S101 - except* selected it
-    return found
+async def _first_to_end(*parts: Coroutine[None, None, None]) -> None:
+    """Runs the parts until one ends, ends the others, and raises what that one raised.
+
+    Not a TaskGroup: a part that fails in the moment of our own cancelling would hide it (3.11 prefers the errors).
+    """
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # seen, so that asyncio does not complain of the one not raised
+    for task in done:
+        task.result()

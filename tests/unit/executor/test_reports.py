@@ -11,6 +11,7 @@ from sentinel.v1 import evidence_pb2, executor_pb2
 from services.executor.reports import (
     CHUNK_EVERY,
     CHUNK_MOST,
+    FIRST_WAITS,
     PHASE_MAY_WAIT,
     YOUNG_MAY_WAIT,
     Chunker,
@@ -110,18 +111,22 @@ def test_whoever_sends_is_told_of_every_change_and_that_the_end_may_not_wait() -
     assert told == [PHASE_MAY_WAIT, YOUNG_MAY_WAIT, 0, 0]
 
 
-def test_the_first_bytes_go_out_at_once() -> None:
+def test_the_first_bytes_wait_a_millisecond_for_the_rest_of_their_line() -> None:
     clock = Clock()
     chunks, sent = chunker(clock)
     chunks.add(b"a")
+    chunks.add(b"\n")
+    assert sent == []
+    clock.advance(FIRST_WAITS)
 
-    assert sent == [(0, b"a")]
+    assert sent == [(0, b"a\n")]
 
 
 def test_bytes_that_trickle_are_gathered_for_20_ms() -> None:
     clock = Clock()
     chunks, sent = chunker(clock)
     chunks.add(b"a")
+    clock.advance(FIRST_WAITS)
     chunks.add(b"b")
     clock.advance(CHUNK_EVERY / 2)
     chunks.add(b"c")
@@ -134,12 +139,11 @@ def test_bytes_that_trickle_are_gathered_for_20_ms() -> None:
 def test_a_full_chunk_does_not_wait() -> None:
     clock = Clock()
     chunks, sent = chunker(clock)
-    chunks.add(b"a")
     chunks.add(b"b" * (CHUNK_MOST + 5))
 
-    assert [len(data) for _, data in sent] == [1, CHUNK_MOST]
+    assert [len(data) for _, data in sent] == [CHUNK_MOST]
     clock.advance(CHUNK_EVERY)
-    assert sent[-1] == (1 + CHUNK_MOST, b"b" * 5)
+    assert sent[-1] == (CHUNK_MOST, b"b" * 5)
 
 
 def test_a_code_point_waits_for_its_rest() -> None:
@@ -147,6 +151,7 @@ def test_a_code_point_waits_for_its_rest() -> None:
     chunks, sent = chunker(clock)
     euro = "€".encode()
     chunks.add(b"a" + euro[:2])
+    clock.advance(FIRST_WAITS)
     assert sent == [(0, b"a")]
     chunks.add(euro[2:])
     clock.advance(CHUNK_EVERY)
@@ -210,6 +215,8 @@ async def test_the_chunker_works_on_a_real_loop() -> None:
     chunks = Chunker(lambda _, data: sent.append(data), asyncio.get_running_loop().call_later)
     chunks.add(b"a")
     chunks.add(b"b")
-    await asyncio.sleep(CHUNK_EVERY * 3)
+    await asyncio.sleep(CHUNK_EVERY)
+    chunks.add(b"c")
+    await asyncio.sleep(CHUNK_EVERY)
 
-    assert sent == [b"a", b"b"]
+    assert sent == [b"ab", b"c"]
