@@ -199,14 +199,12 @@ async def _news(news: asyncio.Event, wakes: Wakes, most: float) -> bool:
 
 
 def _moved(record: Record, cursor: _Cursor) -> event_pb2.Event | None:
-    """Without a live stream the row still tells that the word has changed."""
+    """Without a live stream the row still tells that the word has changed: a snapshot, since it is no event."""
     status = status_of(record.state, record.verdict)
     if record.state.terminal or status <= cursor.status:
         return None
     cursor.status = status
-    return event_pb2.Event(
-        sequence=cursor.sequence, attempt=record.attempt, status=event_pb2.StatusChanged(status=status)
-    )
+    return _snapshot(record, cursor.sequence)
 
 
 def _snapshot(record: Record, after: int) -> event_pb2.Event:

@@ -350,7 +350,6 @@ class Session:
             elif not attempt.ending:
                 # Reaped in the meantime, and perhaps running elsewhere.
                 self._forget(attempt)
-                metrics.FENCED.inc()
                 self._send(_stale(attempt.token.bytes))
 
 

@@ -154,7 +154,9 @@ class Event(_message.Message):
 
     @_builtins.property
     def snapshot(self) -> _submission_pb2.Submission:
-        """First event of every watch: the submission as it stands, without output."""
+        """First event of every watch: the submission as it stands, without output. Comes again where the live record
+        is away and the status is seen to have moved.
+        """
 
     @_builtins.property
     def status(self) -> Global___StatusChanged:
