@@ -1,0 +1,197 @@
+"""Jobs per second and CPU per job: the mesh against the bare loop, in turns."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import bare
+from bench.client import EXPECTED, SOURCE, Client, clients, python
+from bench.figures import Figure, Goal, Section, Table
+from bench.ledger import Spent, between
+from bench.plan import Plan
+from bench.private_mesh import BenchMesh
+from bench.stats import median, percentile
+
+_SETTLE_SECONDS = 0.7
+"""Between phases: jails are built ahead, and the kernel clears away after those that went."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshPhase:
+    """What the mesh did in one phase."""
+
+    jobs: int
+    seconds: float
+    latencies: Sequence[float]
+    spent: Spent
+
+    @property
+    def rate(self) -> float:
+        """Jobs per second."""
+        return self.jobs / self.seconds
+
+    @property
+    def mesh_cpu_per_job(self) -> float:
+        """Seconds."""
+        return self.spent.mesh_cpu / self.jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A bare phase, what the idle mesh used meanwhile, and the mesh phase after it."""
+
+    bare: bare.BareRun
+    idle: Spent
+    mesh: MeshPhase
+
+
+def measure(mesh: BenchMesh, runner: asyncio.Runner, plan: Plan) -> Section:
+    """P2 and P6. Raises WrongAnswer or Restarted rather than counting what went wrong."""
+    pairs: list[Pair] = []
+    ledger = mesh.ledger()
+    for _ in range(plan.pairs):
+        time.sleep(_SETTLE_SECONDS)
+        before = ledger.read()
+        alone = bare.loop(slots=mesh.slots, seconds=plan.phase_seconds)
+        idle = between(before, ledger.read())
+        time.sleep(_SETTLE_SECONDS)
+        pairs.append(Pair(bare=alone, idle=idle, mesh=runner.run(saturate(mesh, plan))))
+    return report(pairs, plan, mesh.slots)
+
+
+async def saturate(mesh: BenchMesh, plan: Plan) -> MeshPhase:
+    """A closed loop of callers; what ends after the warm-up and before the end counts."""
+    done: list[tuple[float, float]] = []
+    stop = asyncio.Event()
+    program = python(SOURCE)
+
+    async def call(client: Client) -> None:
+        while not stop.is_set():
+            begun = time.perf_counter()
+            await client.run(program, EXPECTED)
+            ended = time.perf_counter()
+            done.append((ended, ended - begun))
+
+    ledger = mesh.ledger()
+    async with clients(mesh.edge, plan.callers) as callers, asyncio.TaskGroup() as group:
+        for client in callers:
+            group.create_task(call(client))
+        await asyncio.sleep(plan.warm_seconds)
+        before, begun = ledger.read(), time.perf_counter()
+        await asyncio.sleep(plan.phase_seconds)
+        after, ended = ledger.read(), time.perf_counter()
+        stop.set()
+    inside = [latency for moment, latency in done if begun <= moment < ended]
+    return MeshPhase(jobs=len(inside), seconds=ended - begun, latencies=inside, spent=between(before, after))
+
+
+def report(pairs: Sequence[Pair], plan: Plan, slots: int) -> Section:
+    """Figures and tables of all pairs."""
+    bare_rates = [pair.bare.rate for pair in pairs]
+    mesh_rates = [pair.mesh.rate for pair in pairs]
+    bare_cpu = [pair.bare.cpu_per_job for pair in pairs]
+    mesh_cpu = [pair.mesh.mesh_cpu_per_job for pair in pairs]
+    return Section(
+        title="Throughput and CPU",
+        method=(
+            f"{plan.pairs} pairs in turns: {plan.phase_seconds:g} s of the bare loop (D0, {slots} slots, the mesh up "
+            f"and idle), then {plan.phase_seconds:g} s of the mesh after {plan.warm_seconds:g} s of warm-up, "
+            f"{plan.callers} callers in a closed loop, one `Run` each through Envoy on a connection of its own. Every "
+            "verdict and every output is checked. The load generator runs on the same cores."
+        ),
+        figures=[
+            Figure(
+                key="P2",
+                title="mesh jobs/s ÷ bare jobs/s",
+                value=median(mesh_rates) / median(bare_rates),
+                goal=Goal("≥", 0.75),
+                samples=[pair.mesh.rate / pair.bare.rate for pair in pairs],
+            ),
+            Figure(
+                key="P6",
+                title="mesh CPU per job ÷ bare CPU per job",
+                value=median(mesh_cpu) / median(bare_cpu),
+                goal=Goal("≤", 0.25),
+                samples=[pair.mesh.mesh_cpu_per_job / pair.bare.cpu_per_job for pair in pairs],
+            ),
+            Figure(key="", title="mesh", value=median(mesh_rates), unit="jobs/s", samples=mesh_rates),
+            Figure(key="", title="bare loop", value=median(bare_rates), unit="jobs/s", samples=bare_rates),
+            _milliseconds("mesh CPU per job", mesh_cpu),
+            _milliseconds("bare CPU per job", bare_cpu),
+            _milliseconds("mesh, p50 at saturation", [percentile(pair.mesh.latencies, 50) for pair in pairs]),
+            _milliseconds("mesh, p99 at saturation", [percentile(pair.mesh.latencies, 99) for pair in pairs]),
+            Figure(
+                key="",
+                title="mesh CPU while idle, of one core",
+                value=100 * median([pair.idle.mesh_cpu / pair.bare.seconds for pair in pairs]),
+                unit="%",
+                samples=[100 * pair.idle.mesh_cpu / pair.bare.seconds for pair in pairs],
+            ),
+        ],
+        tables=[_cpu_table(pairs)],
+        notes=_notes(pairs),
+    )
+
+
+def _milliseconds(title: str, seconds: Sequence[float]) -> Figure:
+    return Figure(key="", title=title, value=1e3 * median(seconds), unit="ms", samples=[1e3 * each for each in seconds])
+
+
+def _cpu_table(pairs: Sequence[Pair]) -> Table:
+    phases = [pair.mesh for pair in pairs]
+    whole = median([phase.mesh_cpu_per_job for phase in phases])
+    rows: list[tuple[float, list[str]]] = []
+    for name in phases[0].spent.mesh:
+        usages = [(phase.spent.mesh[name], phase.jobs) for phase in phases]
+        cpu = [1e3 * usage.cpu / jobs for usage, jobs in usages]
+        rows.append(
+            (
+                median(cpu),
+                [
+                    name,
+                    f"{median(cpu):.3f}",
+                    f"{min(cpu):.3f}–{max(cpu):.3f}",
+                    f"{median([1e3 * usage.user / jobs for usage, jobs in usages]):.3f}",
+                    f"{median([1e3 * usage.system / jobs for usage, jobs in usages]):.3f}",
+                    f"{median(cpu) / 1e3 / whole:.0%}",
+                    f"{median([usage.switches / jobs for usage, jobs in usages]):.1f}",
+                ],
+            )
+        )
+    rows.sort(key=lambda row: -row[0])
+    others = [
+        _other("**mesh**", [phase.mesh_cpu_per_job for phase in phases]),
+        _other("sandbox (nsjail, init, program)", [phase.spent.sandbox / phase.jobs for phase in phases]),
+        _other("load generator", [phase.spent.generator / phase.jobs for phase in phases]),
+        _other("rest of the machine", [phase.spent.rest / phase.jobs for phase in phases]),
+        _other("everything", [phase.spent.machine / phase.jobs for phase in phases]),
+        _other("bare loop, for comparison", [pair.bare.cpu_per_job for pair in pairs]),
+    ]
+    return Table(
+        title="CPU per job at saturation, milliseconds (median of the pairs)",
+        columns=["process", "CPU", "spread", "user", "system", "of the mesh", "context switches"],
+        rows=[*(row for _, row in rows), *others],
+    )
+
+
+def _other(name: str, seconds: Sequence[float]) -> list[str]:
+    values = [1e3 * each for each in seconds]
+    return [name, f"{median(values):.3f}", f"{min(values):.3f}–{max(values):.3f}", "", "", "", ""]
+
+
+def _notes(pairs: Sequence[Pair]) -> list[str]:
+    jobs = sum(pair.mesh.jobs for pair in pairs)
+    others = median([pair.mesh.spent.rest / pair.mesh.seconds for pair in pairs])
+    return [
+        f"{jobs} jobs through the mesh and {sum(pair.bare.jobs for pair in pairs)} through the bare loop; none wrong.",
+        (
+            "PostgreSQL and RabbitMQ count with all their children. An executor counts by itself: what it starts is "
+            "the sandbox. The bare loop's CPU is what wait4 tells of nsjail and everything in it, without the kernel's "
+            "clearing away after it, which is in the rest of the machine; so P6 is not flattered."
+        ),
+        (
+            f"The rest of the machine used {others:.0%} of one core during the mesh phases: kernel threads, and "
+            "whatever else ran."
+        ),
+    ]
