@@ -330,7 +330,8 @@ class Session:
             now = time.monotonic()
             due = [a for a in self._attempts.values() if now - a.extended_at > terms.lease_term_seconds * 0.3]
             with contextlib.suppress(Unavailable):
-                if due:
+                # Only for an executor that was heard: a term counts from its last sign of life.
+                if due and self.silence < terms.heartbeat_seconds * 1.5:
                     await self._extend(due)
                 if now - seen_at > _SEEN_SECONDS:
                     seen_at = now

@@ -57,7 +57,7 @@ async def freeze_executor(mesh: Mesh) -> None:
     pid = await asyncio.to_thread(_pid, mesh, "executor-0")
     os.kill(pid, signal.SIGSTOP)
     try:
-        await asyncio.sleep(LEASE_SECONDS + 2)
+        await asyncio.sleep(LEASE_SECONDS + 3)
     finally:
         os.kill(pid, signal.SIGCONT)
 
