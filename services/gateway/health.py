@@ -13,6 +13,7 @@ from sentinel.v1 import status_pb2
 
 from services.gateway.metrics import DEPENDENCY_UP
 from services.kit.errors import Unavailable
+from services.kit.lifecycle import heed_cancel
 from services.kit.log import get_logger
 from services.record.reader import Fleet, Reader
 
@@ -123,6 +124,7 @@ class Health:
         while True:
             begun = loop.time()
             told = await _ask(probe)
+            heed_cancel()
             if told != self._told[name]:
                 get_logger().info("dependency", dependency=name, told=told)
             self._told[name] = told
