@@ -56,6 +56,8 @@ def build(language: str, files: Sequence[Path], options: Options) -> scheduler_p
         stdin_base64=_stdin(options.stdin, source_takes_it=STANDARD_INPUT in files),
     )
     sources = [(path, _source(path)) for path in files]
+    if not sources[0][1]:
+        raise Fault(f"{files[0]} is empty", exits.NO_INPUT)
     if len(sources) == 1 and (text := _text(sources[0][1])) is not None:
         request.source_code = text
         return request

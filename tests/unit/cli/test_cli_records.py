@@ -22,7 +22,7 @@ def answer(word: "submission_pb2.Status.ValueType", **fields: Any) -> status_pb2
 
 async def test_submit_prints_the_job_id_and_nothing_else(served: Served, sentinel: Sentinel, tmp_path: Path) -> None:
     source = tmp_path / "a.py"
-    source.touch()
+    source.write_text("x")
     served.service.answers["Submit"] = [scheduler_pb2.SubmitResponse(job_id=JOB, status=submission_pb2.QUEUED)]
 
     plain = await sentinel("submit", str(source), "--idempotency-key", "k")
@@ -37,7 +37,7 @@ async def test_submit_asks_again_when_the_line_breaks_and_waits_when_told(
     served: Served, sentinel: Sentinel, tmp_path: Path
 ) -> None:
     source = tmp_path / "a.py"
-    source.touch()
+    source.write_text("x")
     served.service.answers["Submit"] = [
         Refusal(grpc.StatusCode.UNAVAILABLE, "reset"),
         scheduler_pb2.SubmitResponse(job_id=JOB, status=submission_pb2.QUEUED),

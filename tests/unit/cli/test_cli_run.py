@@ -271,7 +271,7 @@ async def test_the_verdict_line_shows_the_evidence(served: Served, sentinel: Sen
 
 async def test_an_unknown_extension_lists_what_there_is(sentinel: Sentinel, tmp_path: Path) -> None:
     path = tmp_path / "prog.zig"
-    path.touch()
+    path.write_text("x")
 
     ended = await sentinel("run", str(path))
 
@@ -282,7 +282,7 @@ async def test_an_unknown_extension_lists_what_there_is(sentinel: Sentinel, tmp_
 
 async def test_an_alias_is_an_extension_too(served: Served, sentinel: Sentinel, tmp_path: Path) -> None:
     path = tmp_path / "prog.CC"
-    path.touch()
+    path.write_text("x")
     served.service.runs = [[snapshot(), result()]]
 
     await sentinel("run", str(path))
