@@ -1,4 +1,5 @@
 # Every target says what it does: make help. What they do lives in deploy/local, scripts/ and the tools themselves.
+# Variables on the command line (make up EXECUTORS=4) reach them as environment variables.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -6,10 +7,6 @@ SHELL := /bin/bash
 bin := .venv/bin
 local := $(bin)/python -m deploy.local
 sources := services cli deploy tests bench
-
-# Given on the command line (make up EXECUTORS=4) they reach the mesh like environment variables.
-export SCHEDULERS GATEWAYS EXECUTORS POOL_SIZE PORT RABBITMQ_MANAGEMENT_PORT SENTINEL_PORT_BASE SENTINEL_STATE_DIR
-export RATE_LIMIT CORS_ORIGINS READ_TIMEOUT WRITE_TIMEOUT LOG_LEVEL APP_ENV
 
 ##@ Run it
 

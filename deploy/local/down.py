@@ -53,7 +53,6 @@ def delete_data(mesh: Mesh) -> None:
     if mesh.state.exists():
         if not (mesh.state / "mesh").exists():
             raise ValueError(f"{mesh.state} was not made by `make up`; delete it yourself if you mean it")
-        for folder in (postgres.home(mesh), jails.folder(mesh)):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(mesh.elsewhere, ignore_errors=True)
         shutil.rmtree(mesh.sockets, ignore_errors=True)
         shutil.rmtree(mesh.state)

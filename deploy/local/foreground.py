@@ -14,7 +14,8 @@ def run(programs: Sequence[Program]) -> int:
 
     Returns the exit status of the first to end.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
+    # The shell's variables for whoever debugs, but no credentials for the executor, and nothing set to nothing.
+    environment = {name: value for name, value in os.environ.items() if value and not name.endswith("_URL")}
     running = [
         subprocess.Popen(program.command, cwd=ROOT, env={**environment, **program.environment}) for program in programs
     ]

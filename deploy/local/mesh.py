@@ -73,7 +73,12 @@ class Mesh:
         """
         inside = self.state / name
         reachable = all(folder.stat().st_mode & 0o001 for folder in inside.parents if folder.exists())
-        return inside if reachable else Path("/var/lib/sentinel") / self.name / name
+        return inside if reachable else self.elsewhere / name
+
+    @property
+    def elsewhere(self) -> Path:
+        """Where shared folders are when the state directory is closed."""
+        return Path("/var/lib/sentinel") / self.name
 
     @property
     def logs(self) -> Path:
