@@ -15,8 +15,8 @@ from sentinel.v1 import executor_pb2, status_pb2
 from services.executor import metrics
 from services.executor.attempt import Attempt
 from services.executor.languages import Language, LanguageFileError, describe, detect, load_languages
-from services.executor.sandbox.blocks import BLOCK_SIZE, hold_if_dead, take_block
-from services.executor.sandbox.cgroup import CgroupDriver, detect_driver
+from services.executor.sandbox.cgroup import detect_driver
+from services.executor.sandbox.ids import BLOCK_SIZE, take_ids
 from services.executor.sandbox.jail import Jails
 from services.executor.sandbox.nsjail import Walls, find_nsjail
 from services.executor.sandbox.pool import JailPool
@@ -30,8 +30,6 @@ from services.kit.lifecycle import run_until_signal
 from services.kit.log import configure_logging, get_logger
 
 INIT_SOURCE = Path(__file__).parent / "sandbox" / "init.c"
-OWNER = "executor-{}"
-"""Name of the control group of all jails of one executor, by its block of user ids."""
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -133,47 +131,39 @@ def detect_languages(settings: Settings) -> tuple[dict[str, Language], list[stat
 @asynccontextmanager
 async def open_pool(settings: Settings) -> AsyncIterator[JailPool]:
     """Jails, tested. Raises SandboxError naming what the machine lacks."""
-    with take_block(settings.state_dir) as block, ThreadPoolExecutor(2, "kernel") as threads:
+    with ThreadPoolExecutor(2, "kernel") as threads:
         driver = detect_driver(settings.cgroup_parent)
-        sweep_dead(settings, driver, block)
-        driver.prepare(OWNER.format(block))
-        init = settings.init_path or build_init(INIT_SOURCE, settings.state_dir)
-        walls = Walls(
-            nsjail=find_nsjail(settings.nsjail_path),
-            rootfs=prepare_rootfs(init, settings.state_dir),
-            policy=str(settings.nsjail_policy_dir / "policy.kafel"),
-        )
-        depth = settings.warm_jails or settings.pool_size
-        pool = JailPool(
-            Jails(walls, driver, settings.first_outside_id + block * BLOCK_SIZE, threads),
-            depth=depth,
-            indices=min(BLOCK_SIZE, 2 * (depth + settings.pool_size) + 8),
-            on_failure=note_failure,
-        )
-        metrics.JAILS.labels("ready").set_function(lambda: pool.ready)
-        metrics.JAILS.labels("lent").set_function(lambda: pool.lent)
+        driver.open()
+        first_id = take_ids(driver, settings.first_outside_id)
         try:
-            await pool.open()
-            await self_test(pool, secrets.token_hex(8))
-            yield pool
-        finally:
-            await pool.close()
+            if swept := driver.sweep():
+                get_logger().warning("swept_dead_executors", groups=swept)
+            init = settings.init_path or build_init(INIT_SOURCE, settings.state_dir)
+            walls = Walls(
+                nsjail=find_nsjail(settings.nsjail_path),
+                rootfs=prepare_rootfs(init, settings.state_dir),
+                policy=str(settings.nsjail_policy_dir / "policy.kafel"),
+            )
+            depth = settings.warm_jails or settings.pool_size
+            pool = JailPool(
+                Jails(walls, driver, first_id, threads),
+                depth=depth,
+                indices=min(BLOCK_SIZE, 2 * (depth + settings.pool_size) + 8),
+                on_failure=note_failure,
+            )
+            metrics.JAILS.labels("ready").set_function(lambda: pool.ready)
+            metrics.JAILS.labels("lent").set_function(lambda: pool.lent)
             try:
-                driver.sweep(OWNER.format(block))
+                await pool.open()
+                await self_test(pool, secrets.token_hex(8))
+                yield pool
+            finally:
+                await pool.close()
+        finally:
+            try:
+                driver.close()
             except SandboxError as error:
                 note_failure(error)
-
-
-def sweep_dead(settings: Settings, driver: CgroupDriver, block: int) -> None:
-    """Removes what executors left that are dead: our own predecessor's, and that of any block nobody holds."""
-    for owner in driver.owners():
-        number = owner.removeprefix(OWNER.format(""))
-        if not number.isdigit():
-            continue
-        with hold_if_dead(settings.state_dir, int(number)) as dead:
-            swept = driver.sweep(owner) if dead or int(number) == block else 0
-        if swept:
-            get_logger().warning("swept", owner=owner, groups=swept)
 
 
 def note_failure(error: SandboxError) -> None:

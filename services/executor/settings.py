@@ -33,9 +33,9 @@ class Settings(ServiceSettings):
     init_path: Path | None = None
     """Our init, compiled beforehand, for machines without a compiler."""
     state_dir: Path = Path("/var/lib/sentinel/executor")
-    """Jail roots and locks, shared by the executors of a machine. Jails must be able to reach it and run from it."""
+    """Jail roots, shared by the executors of a machine. Jails must be able to reach it and run from it."""
     cgroup_parent: str = Field("sentinel", pattern=r"^[A-Za-z0-9_.-]+$")
-    """Name of our control group."""
+    """Name of the control group that executors of one machine share."""
     first_outside_id: int = Field(200_000, ge=10_000, le=4_000_000_000)
     """Executors take blocks of user ids from here on; nothing else on the machine may use them."""
     default_time_limit_ms: int = Field(5000, ge=1, le=30_000)

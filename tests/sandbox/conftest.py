@@ -12,7 +12,6 @@ from threading import Barrier
 import pytest
 
 from services.executor import sandbox
-from services.executor.sandbox.blocks import take_block
 from services.executor.sandbox.cgroup import CgroupDriver, detect_driver
 from services.executor.sandbox.jail import Jails
 from services.executor.sandbox.nsjail import Walls, find_nsjail
@@ -190,11 +189,12 @@ def cgroup_parent() -> Iterator[str]:
 async def laboratory(state: Path, cgroup_parent: str) -> AsyncIterator[Laboratory]:
     """A pool of real jails."""
     failures: list[SandboxError] = []
-    with take_block(state), ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(2) as threads:
         both = Barrier(2)
         list(threads.map(lambda _: both.wait(), range(2)))  # threads come with their first work; have them now
         driver = detect_driver(cgroup_parent)
-        driver.prepare(OWNER)
+        driver.open()
+        assert driver.take(OWNER)
         walls = Walls(
             nsjail=find_nsjail(""),
             rootfs=prepare_rootfs(build_init(HERE / "init.c", state), state),
@@ -205,7 +205,7 @@ async def laboratory(state: Path, cgroup_parent: str) -> AsyncIterator[Laborator
         await pool.open()
         yield Laboratory(pool, driver, cgroup_parent, failures)
         await pool.close()
-        driver.sweep(OWNER)
+        driver.close()
 
 
 @dataclass

@@ -18,7 +18,7 @@ from tests.sandbox.conftest import jail_groups, jailed_processes
 from tests.unit.executor.fakes import Connection, FakeScheduler, assignment, serve
 
 Pb = executor_pb2
-FIRST = 3_500_000
+FIRST = 1024 * 4000
 """Outside user ids for the executors of these tests."""
 SLEEP = "import os, time\nprint('here', flush=True)\ntime.sleep(60)"
 
@@ -32,10 +32,10 @@ class Executor:
         self.parent = parent
 
     def jailed(self) -> list[int]:
-        return jailed_processes(FIRST, 4096)
+        return jailed_processes(FIRST, 2048)
 
     def groups(self) -> set[str]:
-        return jail_groups(self.parent, "executor-0")
+        return jail_groups(self.parent, str(FIRST))
 
     async def readiness(self) -> tuple[int, str]:
         def ask() -> tuple[int, str]:
@@ -66,7 +66,7 @@ async def executor(address: str, state: Path, parent: str, **settings: str) -> A
         "SCHEDULER_ADDRESS": address,
         "METRICS_PORT": str(admin),
         "POOL_SIZE": "2",
-        "STATE_DIR": str(state / "process"),  # the laboratory holds a block of the other one
+        "STATE_DIR": str(state),
         "CGROUP_PARENT": parent,
         "FIRST_OUTSIDE_ID": str(FIRST),
         "DRAIN_GRACE": "5s",

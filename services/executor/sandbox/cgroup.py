@@ -7,6 +7,7 @@ thread, before a program waits for it.
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -65,21 +66,27 @@ class Cgroup(Protocol):
 
 
 class CgroupDriver(Protocol):
-    """Makes groups beneath one parent of ours."""
+    """Makes groups beneath a directory of ours, one for each executor, which is its owner while it lives."""
 
     version: int
 
-    def prepare(self, owner: str) -> None:
-        """Makes the parent for this owner's groups. Blocking. Raises SandboxError where the machine lacks something."""
+    def open(self) -> None:
+        """Makes what all owners share. Blocking. Raises SandboxError where the machine lacks something."""
+
+    def take(self, owner: str) -> bool:
+        """Takes an owner's directory, removing what a dead one left there; False where a living one has it.
+
+        The kernel gives it back however we die. Blocking. Raises SandboxError.
+        """
 
     def create(self, name: str) -> Cgroup:
-        """A new group. Blocking. Raises SandboxError."""
+        """A new group of the owner. Blocking. Raises SandboxError."""
 
-    def owners(self) -> list[str]:
-        """Owners that have left a parent, this one among them."""
+    def sweep(self) -> int:
+        """Kills and removes everything of owners that are dead; says how many groups. Blocking. Raises SandboxError."""
 
-    def sweep(self, owner: str) -> int:
-        """Kills and removes everything of an owner that is known to be dead; says how many groups. Blocking."""
+    def close(self) -> None:
+        """Removes what is ours and gives the directory back. Blocking. Raises SandboxError."""
 
 
 def detect_driver(parent: str, mountinfo: str = "/proc/self/mountinfo") -> CgroupDriver:
@@ -146,17 +153,94 @@ def _remove_directory(path: Path, deadline: float) -> None:
             return
 
 
-def _sweep(parents: list[Path]) -> int:
-    swept: set[str] = set()
-    deadline = time.monotonic() + 5
-    for parent in parents:
-        if not parent.is_dir():
-            continue
-        for group in [child for child in parent.iterdir() if child.is_dir()]:
-            _remove_directory(group, deadline)
-            swept.add(group.name)
-        _remove_directory(parent, deadline)
-    return len(swept)
+class _Owners:
+    """Directories beneath one parent, in one or more hierarchies, each locked by the executor that owns it.
+
+    The lock lies on the directory in the first hierarchy. It is the kernel's, so it ends with its holder; and it lies
+    on the very thing it guards, so executors that share a parent see each other whatever else they do not share.
+    """
+
+    def __init__(self, bases: list[Path]) -> None:
+        self._bases = bases
+        self._owner = ""
+        self._lock: int | None = None
+
+    def paths(self, name: str) -> list[Path]:
+        """Where a group of ours lies, per hierarchy."""
+        return [base / self._owner / name for base in self._bases]
+
+    def take(self, owner: str) -> bool:
+        """See CgroupDriver."""
+        for base in self._bases:
+            (base / owner).mkdir(parents=True, exist_ok=True)
+        lock = _lock(self._bases[0] / owner)
+        if lock is None:
+            return False
+        self._owner, self._lock = owner, lock
+        for base in self._bases:
+            (base / owner).mkdir(parents=True, exist_ok=True)
+        self._empty(owner)
+        return True
+
+    def sweep(self) -> int:
+        """See CgroupDriver."""
+        swept = 0
+        for owner in sorted(
+            {path.name for base in self._bases if base.is_dir() for path in base.iterdir() if path.is_dir()}
+        ):
+            if owner == self._owner:
+                continue
+            first = self._bases[0] / owner
+            first.mkdir(exist_ok=True)
+            lock = _lock(first)
+            if lock is not None:
+                try:
+                    swept += self._empty(owner)
+                    self._remove(owner)
+                finally:
+                    os.close(lock)
+        return swept
+
+    def close(self) -> None:
+        """See CgroupDriver."""
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            try:
+                self._empty(self._owner)
+                self._remove(self._owner)
+            finally:
+                os.close(lock)
+
+    def _empty(self, owner: str) -> int:
+        deadline = time.monotonic() + 5
+        swept: set[str] = set()
+        for base in self._bases:
+            if (base / owner).is_dir():
+                for group in [child for child in (base / owner).iterdir() if child.is_dir()]:
+                    _remove_directory(group, deadline)
+                    swept.add(group.name)
+        return len(swept)
+
+    def _remove(self, owner: str) -> None:
+        # The locked one last: whoever finds it unlocked finds nothing beneath.
+        for base in reversed(self._bases):
+            _remove_directory(base / owner, time.monotonic() + 1)
+
+
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock on a directory; None where somebody has it, or it was just removed."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(fd).st_ino == path.stat().st_ino:
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
 
 
 class CgroupsV1:
@@ -166,24 +250,21 @@ class CgroupsV1:
     version = 1
 
     def __init__(self, mounts: dict[str, Path], parent: str) -> None:
-        self._bases = {controller: mount / parent for controller, mount in mounts.items()}
-        self._owner = ""
+        self._owners = _Owners([mounts[controller] / parent for controller in self.CONTROLLERS])
 
-    def prepare(self, owner: str) -> None:
+    def open(self) -> None:
+        """See CgroupDriver. Nothing is shared but the parents, which come with the first owner."""
+
+    def take(self, owner: str) -> bool:
         """See CgroupDriver."""
-        self._owner = owner
         try:
-            for base in self._bases.values():
-                (base / owner).mkdir(parents=True, exist_ok=True)
-            hierarchy = self._bases["memory"] / owner / "memory.use_hierarchy"
-            if hierarchy.exists() and hierarchy.read_text().strip() != "1":
-                hierarchy.write_text("1")
+            return self._owners.take(owner)
         except OSError as error:
             raise SandboxError("CGROUP", f"cannot make control groups: {error}") from error
 
     def create(self, name: str) -> Cgroup:
         """See CgroupDriver."""
-        paths = {controller: base / self._owner / name for controller, base in self._bases.items()}
+        paths = dict(zip(self.CONTROLLERS, self._owners.paths(name), strict=True))
         try:
             for path in paths.values():
                 path.mkdir()
@@ -194,13 +275,13 @@ class CgroupsV1:
                     path.rmdir()
             raise SandboxError("CGROUP", f"cannot make a control group: {error}") from error
 
-    def owners(self) -> list[str]:
+    def sweep(self) -> int:
         """See CgroupDriver."""
-        return sorted({p.name for base in self._bases.values() if base.is_dir() for p in base.iterdir() if p.is_dir()})
+        return self._owners.sweep()
 
-    def sweep(self, owner: str) -> int:
+    def close(self) -> None:
         """See CgroupDriver."""
-        return _sweep([base / owner for base in self._bases.values()])
+        self._owners.close()
 
 
 class _GroupV1:
@@ -318,16 +399,15 @@ class CgroupsV2:
     def __init__(self, mount: Path, parent: str) -> None:
         self._mount = mount
         self._base = mount / parent
-        self._owner = ""
+        self._owners = _Owners([self._base])
 
-    def prepare(self, owner: str) -> None:
+    def open(self) -> None:
         """See CgroupDriver. In a container, its own processes move to a leaf first: inner groups hold none."""
-        self._owner = owner
         missing = set(self.CONTROLLERS) - set((self._mount / "cgroup.controllers").read_text().split())
         if missing:
             raise SandboxError("CGROUP", f"control group version 2 lacks {', '.join(sorted(missing))} at {self._mount}")
         try:
-            (self._base / owner).mkdir(parents=True, exist_ok=True)
+            self._base.mkdir(exist_ok=True)
             try:
                 self._delegate(self._mount)
             except OSError as error:
@@ -336,9 +416,18 @@ class CgroupsV2:
                 self._vacate(self._mount)
                 self._delegate(self._mount)
             self._delegate(self._base)
-            self._delegate(self._base / owner)
         except OSError as error:
             raise SandboxError("CGROUP", f"cannot make control groups: {error}") from error
+
+    def take(self, owner: str) -> bool:
+        """See CgroupDriver."""
+        try:
+            taken = self._owners.take(owner)
+            if taken:
+                self._delegate(self._base / owner)
+        except OSError as error:
+            raise SandboxError("CGROUP", f"cannot make control groups: {error}") from error
+        return taken
 
     def _delegate(self, group: Path) -> None:
         control = group / "cgroup.subtree_control"
@@ -356,7 +445,7 @@ class CgroupsV2:
 
     def create(self, name: str) -> Cgroup:
         """See CgroupDriver."""
-        path = self._base / self._owner / name
+        (path,) = self._owners.paths(name)
         try:
             path.mkdir()
             return _GroupV2(path)
@@ -365,13 +454,13 @@ class CgroupsV2:
                 path.rmdir()
             raise SandboxError("CGROUP", f"cannot make a control group: {error}") from error
 
-    def owners(self) -> list[str]:
+    def sweep(self) -> int:
         """See CgroupDriver."""
-        return sorted(p.name for p in self._base.iterdir() if p.is_dir()) if self._base.is_dir() else []
+        return self._owners.sweep()
 
-    def sweep(self, owner: str) -> int:
+    def close(self) -> None:
         """See CgroupDriver."""
-        return _sweep([self._base / owner])
+        self._owners.close()
 
 
 class _GroupV2:
