@@ -65,7 +65,7 @@ class LiveShow:
 
     def _verdict(self, submission: submission_pb2.Submission) -> None:
         self._fresh_line()
-        line = Text(verdict.status_word(submission), style=f"bold {verdict.style(submission.status)}")
+        line = Text.assemble((verdict.status_word(submission), f"bold {verdict.style(submission.status)}"))
         if facts := verdict.facts(submission):
             line.append(f" · {facts}", style="dim")
         Console(stderr=True, soft_wrap=True, highlight=False).print(line)

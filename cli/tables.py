@@ -14,6 +14,7 @@ from cli import verdict
 from cli.transcript import outputs
 
 Cell = str | Text
+_JOB_WIDTH = 36
 
 _TITLES = {
     evidence_pb2.STREAM_COMPILE: "compiler",
@@ -25,14 +26,13 @@ _TITLES = {
 def submissions(rows: Sequence[submission_pb2.Submission]) -> None:
     """One line each."""
     _table(
-        ("JOB", "STATUS", "LANGUAGE", "WALL ms", "MEMORY KiB", "CREATED"),
+        ("JOB", "STATUS", "LANG", "WALL ms", "CREATED"),
         [
             (
                 row.job_id,
                 _word(row),
                 row.language,
                 str(row.time_used_ms) if row.HasField("time_used_ms") else "",
-                str(row.memory_used_kb) if row.HasField("memory_used_kb") else "",
                 _local(row.created_at),
             )
             for row in rows
@@ -119,7 +119,7 @@ def _phases(evidence: evidence_pb2.Evidence) -> str:
 
 
 def _word(one: submission_pb2.Submission) -> Text:
-    return Text(verdict.status_word(one), style=f"bold {verdict.style(one.status)}")
+    return Text.assemble((verdict.status_word(one), f"bold {verdict.style(one.status)}"))
 
 
 def _local(stamp: Timestamp) -> str:
@@ -133,7 +133,10 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         for row in rows:
             print("\t".join(str(cell) for cell in row))
         return
-    table = Table(*headings, box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    for heading in headings:
+        # What is copied from a table must be whole, however narrow the window.
+        table.add_column(heading, no_wrap=heading == "JOB", min_width=_JOB_WIDTH if heading == "JOB" else None)
     for row in rows:
         table.add_row(*row)
     console.print(table)
