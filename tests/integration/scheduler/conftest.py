@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,16 @@ from deploy.local.supervisor import Supervisor
 from deploy.local.up import Bringup, migrate
 from services.scheduler.main import serve
 from services.scheduler.settings import Settings
+from tests.mesh import free_stretch
 
 
 @pytest.fixture(scope="session")
-def infra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+def infra() -> Iterator[Mesh]:
     """Infrastructure of its own, so that nobody else's executors take this suite's work."""
-    state = Path(os.environ.get("SENTINEL_TEST_DIR", tmp_path_factory.mktemp("scheduler")))
-    mesh = Mesh.from_environment({"SENTINEL_STATE_DIR": str(state / "infra"), "SENTINEL_PORT_BASE": "27000"})
+    # Not /tmp: where that is memory, the broker would find no disk.
+    state = Path(tempfile.mkdtemp(prefix="sentinel-test-", dir="/var/tmp"))
+    state.chmod(0o755)
+    mesh = Mesh.from_environment(free_stretch(state))
     progress = Progress(Console(quiet=True))
     try:
         Bringup(mesh, progress).infrastructure()
