@@ -24,6 +24,9 @@ class BareRun:
     """What a loop did."""
 
     jobs: int
+    """Ended in time."""
+    begun: int
+    """Those and the few that were under way at the end."""
     seconds: float
     cpu: float
     """Of nsjail and everything in it, seconds, as wait4 tells."""
@@ -87,6 +90,7 @@ def run(argv: list[str]) -> tuple[float, float]:
 def _at_once(argv: list[str], slots: int, until: float) -> BareRun:
     """Jobs that end after `until` are let run out and not counted."""
     counted: list[tuple[float, float]] = []
+    late: list[tuple[float, float]] = []
     failures: list[BaseException] = []
     begun = time.perf_counter()
 
@@ -95,6 +99,7 @@ def _at_once(argv: list[str], slots: int, until: float) -> BareRun:
             while not failures:
                 finished = run(argv)
                 if time.perf_counter() >= until:
+                    late.append(finished)
                     return
                 counted.append(finished)
         except BaseException as error:
@@ -111,6 +116,7 @@ def _at_once(argv: list[str], slots: int, until: float) -> BareRun:
         raise WrongAnswer("the bare loop finished no program in its time")
     return BareRun(
         jobs=len(counted),
+        begun=len(counted) + len(late),
         seconds=until - begun,
         cpu=sum(cpu for _, cpu in counted),
         latencies=[wall for wall, _ in counted],

@@ -15,6 +15,7 @@ from bench.plan import Plan
 from bench.private_mesh import BenchMesh
 from bench.schedule import Outcome, constant_rate, follow
 
+_GOAL_PER_SECOND = 500
 _CONNECTIONS = 4
 _LATE_MS = 5.0
 """A generator later than this at p99 has itself become part of what is measured."""
@@ -104,7 +105,7 @@ def report(steps: Sequence[Step]) -> Section:
                 title="accepted per second, sustained",
                 value=answered / burst.outcome.seconds,
                 unit="/s",
-                goal=Goal("≥", 0.98 * burst.rate),
+                goal=Goal("≥", _GOAL_PER_SECOND),
             ),
             Figure(
                 key="burst loss",
@@ -154,8 +155,8 @@ def _cpu_table(step: Step) -> Table:
         columns=["process", "CPU"],
         rows=[
             *([name, f"{used / step.outcome.seconds:.1%}"] for used, name in cpu),
-            ["sandbox (nsjail, init, program)", f"{step.spent.sandbox / step.outcome.seconds:.1%}"],
-            ["load generator", f"{step.spent.generator / step.outcome.seconds:.1%}"],
+            ["sandbox (nsjail, init, program)", f"{step.spent.sandbox.cpu / step.outcome.seconds:.1%}"],
+            ["load generator", f"{step.spent.generator.cpu / step.outcome.seconds:.1%}"],
             ["rest of the machine", f"{step.spent.rest / step.outcome.seconds:.1%}"],
         ],
     )

@@ -1,5 +1,6 @@
 """Whose CPU it was: the mesh's processes one by one, the sandbox, the load generator, the rest of the machine."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ class Usage:
         """Both."""
         return self.user + self.system
 
+    def plus(self, other: "Usage") -> "Usage":
+        """Both together."""
+        return Usage(self.user + other.user, self.system + other.system, self.switches + other.switches)
+
     def minus(self, other: "Usage") -> "Usage":
         """What came on top of `other`."""
         return Usage(self.user - other.user, self.system - other.system, self.switches - other.switches)
@@ -43,8 +48,10 @@ class Reading:
 
     pids: Mapping[str, int]
     mesh: Mapping[str, Usage]
-    sandbox: float
-    generator: float
+    threads: Mapping[tuple[str, str], float]
+    """Program and thread → seconds; children's threads are not told apart."""
+    sandbox: Usage
+    generator: Usage
     machine: float
 
 
@@ -53,21 +60,27 @@ class Spent:
     """CPU seconds between two readings."""
 
     mesh: Mapping[str, Usage]
-    sandbox: float
-    """nsjail, init and programs."""
-    generator: float
+    threads: Mapping[tuple[str, str], float]
+    sandbox: Usage
+    """nsjail, init and programs; context switches are not counted."""
+    generator: Usage
     """This process, without its children."""
     machine: float
 
     @property
-    def mesh_cpu(self) -> float:
+    def whole_mesh(self) -> Usage:
         """All processes of the mesh."""
-        return sum(usage.cpu for usage in self.mesh.values())
+        return functools.reduce(Usage.plus, self.mesh.values(), Usage(0, 0))
+
+    @property
+    def mesh_cpu(self) -> float:
+        """Of all processes of the mesh."""
+        return self.whole_mesh.cpu
 
     @property
     def rest(self) -> float:
         """Kernel threads, and whoever else is on the machine."""
-        return max(0.0, self.machine - self.mesh_cpu - self.sandbox - self.generator)
+        return max(0.0, self.machine - self.mesh_cpu - self.sandbox.cpu - self.generator.cpu)
 
 
 class Ledger:
@@ -81,26 +94,42 @@ class Ledger:
         pids = dict(self._pids())
         stats = proc.read_all()
         mesh: dict[str, Usage] = {}
-        sandbox = 0.0
+        sandbox = Usage(0, 0)
         for name, pid in pids.items():
             if pid not in stats:
                 raise Restarted(f"{name} has gone")
-            own = stats[pid]
-            beneath = 0.0
-            if name != SUPERVISOR:
-                beneath = own.reaped + sum(child.own + child.reaped for child in proc.descendants(stats, pid))
+            mesh[name] = _own(stats[pid])
             if name.startswith(SANDBOX_PARENT):
-                sandbox += beneath
-                beneath = 0.0
-            mesh[name] = Usage(own.user, own.system + beneath, proc.switches(pid))
+                sandbox = sandbox.plus(_beneath(stats, pid, count_switches=False))
+            elif name != SUPERVISOR:
+                mesh[name] = mesh[name].plus(_beneath(stats, pid, count_switches=True))
         times = os.times()
         return Reading(
             pids=pids,
             mesh=mesh,
+            threads={(name, thread): used for name, pid in pids.items() for thread, used in proc.threads(pid).items()},
             sandbox=sandbox,
-            generator=times.user + times.system,
+            generator=Usage(times.user, times.system, proc.switches(os.getpid())),
             machine=proc.machine_cpu_seconds(),
         )
+
+
+def _own(stat: proc.Stat) -> Usage:
+    return Usage(stat.user, stat.system, proc.switches(stat.pid))
+
+
+def _beneath(stats: Mapping[int, proc.Stat], pid: int, *, count_switches: bool) -> Usage:
+    """What children used, those that have ended and those that live, and theirs."""
+    total = Usage(stats[pid].reaped_user, stats[pid].reaped_system)
+    for child in proc.descendants(stats, pid):
+        total = total.plus(
+            Usage(
+                child.user + child.reaped_user,
+                child.system + child.reaped_system,
+                proc.switches(child.pid) if count_switches else 0,
+            )
+        )
+    return total
 
 
 def between(before: Reading, after: Reading) -> Spent:
@@ -110,7 +139,8 @@ def between(before: Reading, after: Reading) -> Spent:
         raise Restarted(f"ended or restarted while measured: {', '.join(changed)}")
     return Spent(
         mesh={name: usage.minus(before.mesh[name]) for name, usage in after.mesh.items()},
-        sandbox=after.sandbox - before.sandbox,
-        generator=after.generator - before.generator,
+        threads={thread: used - before.threads.get(thread, 0.0) for thread, used in after.threads.items()},
+        sandbox=after.sandbox.minus(before.sandbox),
+        generator=after.generator.minus(before.generator),
         machine=after.machine - before.machine,
     )

@@ -24,7 +24,8 @@ class Plan:
     first_bytes: int
     """Programs per way of watching."""
 
-    burst_rate: float = 500.0
+    burst_rate: float = 520.0
+    """A little above the goal: what is accepted until the last answer has come must still be the goal."""
     burst_count: int
     further_rates: tuple[float, ...]
     """Tried one after the other beyond the goal, to see where the knee is."""

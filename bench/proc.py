@@ -18,21 +18,17 @@ class Stat:
     parent: int
     user: float
     system: float
-    reaped: float
-    """CPU of children that have ended and were waited for, and of theirs."""
-
-    @property
-    def own(self) -> float:
-        """CPU of the process itself, ended threads included."""
-        return self.user + self.system
+    """Of the process itself, ended threads included."""
+    reaped_user: float
+    reaped_system: float
+    """Of children that have ended and were waited for, and of theirs."""
 
 
 def parse_stat(line: str) -> Stat:
     """Reads one line. The name in it may hold spaces and parentheses."""
     head, _, tail = line.rpartition(")")
     fields = tail.split()
-    user, system, reaped_user, reaped_system = (int(ticks) * _TICK_SECONDS for ticks in fields[11:15])
-    return Stat(int(head.split()[0]), int(fields[1]), user, system, reaped_user + reaped_system)
+    return Stat(int(head.split()[0]), int(fields[1]), *(int(ticks) * _TICK_SECONDS for ticks in fields[11:15]))
 
 
 def read_all() -> dict[int, Stat]:
@@ -68,6 +64,21 @@ def switches(pid: int) -> int:
                     if "ctxt_switches" in line:
                         total += int(line.rpartition(":")[2])
     return total
+
+
+def threads(pid: int) -> dict[str, float]:
+    """CPU seconds of a process's living threads by their name; threads of one name together."""
+    found: dict[str, float] = {}
+    with contextlib.suppress(OSError):
+        for thread in os.scandir(PROC / str(pid) / "task"):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                line = Path(thread.path, "stat").read_text()
+                name = line[line.index("(") + 1 : line.rindex(")")]
+                stat = parse_stat(line)
+                # The first thread is named after the program.
+                name = "main" if stat.pid == pid else name
+                found[name] = found.get(name, 0.0) + stat.user + stat.system
+    return found
 
 
 def machine_cpu_seconds() -> float:

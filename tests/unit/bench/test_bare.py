@@ -28,7 +28,7 @@ def test_the_yardstick_is_the_program_of_all_benchmarks_with_limits() -> None:
 
 
 def test_rates_and_costs_are_per_job() -> None:
-    run = BareRun(jobs=100, seconds=2.0, cpu=1.5, latencies=[0.02] * 100)
+    run = BareRun(jobs=100, begun=103, seconds=2.0, cpu=1.5, latencies=[0.02] * 100)
 
     assert run.rate == 50
     assert run.cpu_per_job == 0.015
