@@ -1,10 +1,9 @@
 """Records for people: tables on a terminal, tab-separated lines without headings into a pipe."""
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -33,7 +32,7 @@ def submissions(rows: Sequence[submission_pb2.Submission]) -> None:
                 _word(row),
                 row.language,
                 str(row.time_used_ms) if row.HasField("time_used_ms") else "",
-                _local(row.created_at),
+                _when(row.created_at) if _console().is_terminal else _local(row.created_at),
             )
             for row in rows
         ],
@@ -122,6 +121,12 @@ def _word(one: submission_pb2.Submission) -> Text:
     return Text.assemble((verdict.status_word(one), f"bold {verdict.style(one.status)}"))
 
 
+def _when(stamp: Timestamp) -> str:
+    """The time where it was today, else the date: what a narrow column has room for."""
+    moment = stamp.ToDatetime(tzinfo=UTC).astimezone()
+    return moment.strftime("%H:%M:%S" if moment.date() == datetime.now().astimezone().date() else "%Y-%m-%d")
+
+
 def _local(stamp: Timestamp) -> str:
     moment = stamp.ToDatetime(tzinfo=UTC).astimezone()
     return moment.isoformat(sep=" ", timespec="seconds")
@@ -133,10 +138,10 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         for row in rows:
             print("\t".join(str(cell) for cell in row))
         return
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False)
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
         # What is copied from a table must be whole, however narrow the window.
-        table.add_column(heading, no_wrap=heading == "JOB", min_width=_JOB_WIDTH if heading == "JOB" else None)
+        table.add_column(heading, overflow="fold", min_width=_JOB_WIDTH if heading == "JOB" else None)
     for row in rows:
         table.add_row(*row)
     console.print(table)
