@@ -45,9 +45,9 @@ def fault(error: grpc.aio.AioRpcError) -> Fault:
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             limited = reason(error) in ("", "RATE_LIMITED")
             text = f"rate limited: {text}" if limited else text
-            text, exit_code = f"{text}{_retry(error)}", exits.TRY_LATER
+            text, exit_code = f"{text}{_retry(error, text)}", exits.TRY_LATER
         case grpc.StatusCode.UNAVAILABLE if _detail(status, error_details_pb2.RetryInfo):
-            text, exit_code = f"{text}{_retry(error)}", exits.TRY_LATER
+            text, exit_code = f"{text}{_retry(error, text)}", exits.TRY_LATER
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
             exit_code = exits.UNAVAILABLE
         case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:
@@ -76,7 +76,9 @@ def retry_seconds(error: grpc.aio.AioRpcError) -> float | None:
     return None
 
 
-def _retry(error: grpc.aio.AioRpcError) -> str:
+def _retry(error: grpc.aio.AioRpcError, text: str) -> str:
+    if " again in " in text:
+        return ""
     seconds = retry_seconds(error)
     if seconds is None:
         return "; try again later"
