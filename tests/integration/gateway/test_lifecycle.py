@@ -64,7 +64,7 @@ async def test_on_sigterm_envoy_is_told_first_then_watchers_are_sent_elsewhere_a
     postgres: Postgres, redis_server: RedisServer, scribe: Scribe
 ) -> None:
     run = await scribe.accept()
-    async with running_gateway(postgres.dsn, redis_server.url) as gateway:
+    async with running_gateway(postgres.dsn, redis_server.url, HEALTH_NOTICE="2s") as gateway:
         await gateway.until_ready()
         watching = gateway.status.WatchSubmission(status_pb2.WatchSubmissionRequest(job_id=str(run.job)))
         await watching.read()
@@ -75,7 +75,7 @@ async def test_on_sigterm_envoy_is_told_first_then_watchers_are_sent_elsewhere_a
         await events.content.readuntil(b"\n\n")
 
         gateway.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while (await gateway.health()).status != health_pb2.HealthCheckResponse.NOT_SERVING:
                 await asyncio.sleep(0.01)
             assert await gateway.ready() == "draining"
