@@ -4,8 +4,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import Counter, Gauge
 
+from services.kit.rpc_metrics import ADMISSION_REJECTED
+
 STREAM_SUBSCRIBERS = Gauge("sentinel_stream_subscribers", "Viewers following a submission at present.", ["transport"])
-ADMISSION_REJECTED = Counter("sentinel_admission_rejected", "Calls refused before any work was done.", ["reason"])
 RATE_LIMIT_UNCHECKED = Counter(
     "sentinel_rate_limit_unchecked", "Calls let through because Redis did not answer in time."
 )

@@ -10,8 +10,8 @@ from typing import Any
 from google.protobuf import duration_pb2
 from ratelimit.v3 import rls_pb2, rls_pb2_grpc
 
-from services.gateway.metrics import ADMISSION_REJECTED
 from services.gateway.ratelimit import CallClass, Decision, Limiter
+from services.kit.rpc_metrics import ADMISSION_REJECTED
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
 _PASS = rls_pb2.RateLimitResponse(overall_code=rls_pb2.RateLimitResponse.OK)

@@ -81,7 +81,7 @@ class _Cursor:
         return event.sequence % SEQUENCE_BASE != (number + 1 if event.attempt == attempt else 1)
 
 
-async def watch(
+async def watch(  # noqa: C901 - one page that tells the whole order beats five that hide it
     job: UUID, sources: Sources, *, after: int = 0, offsets: Offsets | None = None, known: Record | None = None
 ) -> AsyncGenerator[event_pb2.Event, None]:
     """Yields a snapshot, then events after sequence `after` (or from `offsets`), and ends after the result.
@@ -98,6 +98,9 @@ async def watch(
             cursor.offsets, cursor.offsets_attempt = dict(offsets), max(record.attempt, 1)
         yield _snapshot(record, after)
         rows = _Rows(job, sources.reader)
+        if known is not None:
+            # Just written: nothing was told yet, and whatever is told from here on wakes us.
+            await _news(news, sources.wakes, _LOOK_AGAIN_SECONDS)
         while not record.state.terminal:
             news.clear()
             ended = False

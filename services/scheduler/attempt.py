@@ -1,6 +1,7 @@
 """One attempt as its scheduler follows it: what it told so far, in order, and what it ends in."""
 
-from datetime import UTC, datetime
+import time
+from datetime import datetime
 from uuid import UUID
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -163,6 +164,5 @@ def result_event(attempt: int) -> event_pb2.Event:
 
 
 def _now() -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(datetime.now(UTC))
-    return stamp
+    seconds, nanos = divmod(time.time_ns(), 1_000_000_000)
+    return Timestamp(seconds=seconds, nanos=nanos)

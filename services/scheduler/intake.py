@@ -8,6 +8,7 @@ from sentinel.v1 import scheduler_pb2, status_pb2
 
 from services.kit.errors import BacklogFull, InvalidField, KeyReused, SentinelError, Unavailable, Violation
 from services.kit.grpc_server import validate
+from services.kit.rpc_metrics import ADMISSION_REJECTED
 from services.kit.trace import current_trace
 from services.record.reader import LanguageCatalogue
 from services.scheduler import metrics
@@ -77,7 +78,7 @@ class Intake:
 
     async def _accept(self, request: scheduler_pb2.SubmitRequest, key: str, *, interactive: bool) -> Accepted:
         if self._relay.backlog > self._max_unpublished:
-            metrics.REJECTED.labels("backlog_full").inc()
+            ADMISSION_REJECTED.labels("backlog_full").inc()
             raise BacklogFull("too many submissions wait to be queued; try again later")
         key = request.idempotency_key or key
         draft = await self._draft(request, key, interactive=interactive)

@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.kit.rpc_metrics import ADMISSION_REJECTED
 from services.record.model import Verdict
 
 _JOB_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -15,7 +16,6 @@ UNCLAIMABLE = Counter("sentinel_messages_dropped_total", "Messages whose submiss
 DEAD_LETTERED = Counter("sentinel_dead_lettered_total", "Submissions given up, by last reason.", ["reason"])
 LEASES_EXPIRED = Counter("sentinel_leases_expired_total", "Leases that nobody extended.")
 REPAIRS = Counter("sentinel_reconciler_repairs_total", "Rows posted again because the broker had lost them.", ["kind"])
-REJECTED = Counter("sentinel_admission_rejected_total", "Submissions refused for want of room.", ["reason"])
 PUBLISHED = Counter("sentinel_published_total", "Messages the broker confirmed.", ["kind"])
 
 OUTBOX_PENDING = Gauge("sentinel_outbox_pending", "Outbox entries not yet confirmed.")
@@ -23,7 +23,7 @@ OUTBOX_AGE = Gauge("sentinel_outbox_oldest_age_seconds", "Age of the oldest outb
 BROKER_UP = Gauge("sentinel_broker_up", "1 while there is a channel to RabbitMQ.")
 SESSIONS = Gauge("sentinel_executor_sessions", "Executors connected here.")
 HEARD = Gauge("sentinel_executor_heartbeat_age_seconds", "Longest silence among the executors connected here.")
-SLOTS = Gauge("sentinel_executor_slots", "Slots of the executors connected here.", ["state"])
+SLOTS = Gauge("sentinel_session_slots", "Slots of the executors connected here.", ["state"])
 
 QUEUE_WAIT = Histogram(
     "sentinel_queue_wait_seconds", "From acceptance to the start of the first attempt.", buckets=_JOB_BUCKETS
@@ -45,5 +45,5 @@ def begin_at_zero() -> None:
         PUBLISHED.labels(kind)
     for state in ("free", "busy"):
         SLOTS.labels(state)
-    REJECTED.labels("backlog_full")
+    ADMISSION_REJECTED.labels("backlog_full")
     REPAIRS.labels("repost")

@@ -24,7 +24,7 @@ _MOST_OFFERED = 20_000
 _SWEEP_SECONDS = 0.5
 _SWEEP_AGE = timedelta(seconds=4)
 """Younger entries are still on the fast path of whoever accepted them."""
-_FORGET_SECONDS = 0.1
+_FORGET_SECONDS = 0.5
 """Deletes gather for so long: one statement instead of many. A crash in between republishes, harmlessly."""
 _REPOST_SECONDS = 10.0
 _REPOST_SILENCE = timedelta(seconds=30)
