@@ -20,8 +20,8 @@ _BY_STATUS: dict[int, tuple[str, str, str | None]] = {
     503: ("UNAVAILABLE", "UNREACHABLE", "the service cannot be reached at the moment"),
     504: ("DEADLINE_EXCEEDED", "TOO_SLOW", "the service did not answer in time"),
 }
-_RETRY_SECONDS = {429: None, 503: 1}
-"""Where asking again helps. The time of a 429 is in its Retry-After header, which the limiter writes."""
+_RETRY_DELAY = {429: "%RESP(RETRY-AFTER)%s", 503: "1s"}
+"""Where asking again helps. The limiter has written its Retry-After by the time the body is made."""
 
 
 def local_replies() -> dict[str, Any]:
@@ -79,17 +79,15 @@ def _by_status(status: int) -> dict[str, Any]:
                 "comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": f"reply_{status}"}}
             }
         },
-        "body_format_override": _body(code, reason, sentence or "%LOCAL_REPLY_BODY%", _RETRY_SECONDS.get(status)),
+        "body_format_override": _body(code, reason, sentence or "%LOCAL_REPLY_BODY%", _RETRY_DELAY.get(status)),
     }
-    if retry := _RETRY_SECONDS.get(status):
-        mapper["headers_to_add"] = [
-            {"header": {"key": "retry-after", "value": str(retry)}, "append_action": "ADD_IF_ABSENT"}
-        ]
+    if status == 503:
+        mapper["headers_to_add"] = [{"header": {"key": "retry-after", "value": "1"}, "append_action": "ADD_IF_ABSENT"}]
     return mapper
 
 
-def _body(code: str, reason: str, sentence: str, retry_seconds: int | None) -> dict[str, Any]:
+def _body(code: str, reason: str, sentence: str, retry_delay: str | None) -> dict[str, Any]:
     details: list[dict[str, Any]] = [{"@type": f"{_TYPE}ErrorInfo", "reason": reason, "domain": "sentinel"}]
-    if retry_seconds:
-        details.append({"@type": f"{_TYPE}RetryInfo", "retry_delay": f"{retry_seconds}s"})
+    if retry_delay:
+        details.append({"@type": f"{_TYPE}RetryInfo", "retry_delay": retry_delay})
     return {"json_format": {"error": sentence, "code": code, "details": details}}

@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from sentinel.v1 import scheduler_pb2, status_pb2
 
-from deploy.local.edge import BINARY
 from services.kit.errors import Unavailable
 from tests.edge.envoys import TestEdge, running_edge
 from tests.edge.upstream import JOB
@@ -156,4 +155,3 @@ async def test_envoy_drains_without_cutting_a_stream_and_dies_of_sigterm_at_once
 
     assert reply.event.output.data == b"b"
     assert end is grpc.aio.EOF
-    assert BINARY.is_file()

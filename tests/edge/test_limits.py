@@ -49,7 +49,9 @@ async def test_over_the_limit_is_429_with_the_time_to_wait(tmp_path: Path) -> No
     assert (passed[0].header("x-ratelimit-limit") or "").startswith("2")
     assert (refused.status, refused.json["code"]) == (429, "RESOURCE_EXHAUSTED")
     assert refused.json["details"][0]["reason"] == "RATE_LIMITED"
+    assert refused.json["details"][1]["retry_delay"] == "42s"
     assert refused.header("retry-after") == "42"
+    assert not [name for name in refused.headers if name.lower().startswith("x-envoy")]
     assert refused.header("x-ratelimit-reset") == "42"
     assert native.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert read.status == 200

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ from sentinel.v1 import scheduler_pb2, status_pb2, submission_pb2
 from deploy.envoy.fields import Contract
 from deploy.envoy.render import DESCRIPTORS
 from services.kit.errors import InvalidField, KeyReused, SentinelError, Unavailable, UnknownJob, Violation
-from tests.edge.envoys import Answer, TestEdge
+from tests.edge.envoys import Answer, TestEdge, running_edge
 from tests.edge.upstream import JOB
 
 HELLO = {"language": "python", "source_code": "print(1)"}
@@ -326,3 +327,28 @@ async def test_a_caller_who_leaves_a_waiting_run_cancels_it(edge: TestEdge) -> N
 
     async with asyncio.timeout(5):
         await edge.scheduler.run_cancelled.wait()
+
+
+async def test_the_edge_logs_what_went_wrong_and_nothing_else(tmp_path: Path) -> None:
+    log = tmp_path / "envoy.log"
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+    async with running_edge(tmp_path) as edge:
+        edge.http.release.set()
+        await edge.post("/api/v1/submissions", HELLO)
+        await edge.get(f"/api/v1/submissions/{JOB}/events")
+        await edge.get("/nowhere")
+        await edge.stub().Submit(scheduler_pb2.SubmitRequest(language="python", source_code="x"))
+        await edge.post("/api/v1/submissions", {"langauge": "x"})
+        await edge.scheduler_processes[0].stop(grace=0)
+        failed = await edge.post("/api/v1/submissions", HELLO, headers={"X-Request-ID": "r-1"})
+        async with asyncio.timeout(5):
+            while not lines():
+                await asyncio.sleep(0.05)
+
+    assert failed.status == 503
+    assert [(line["status"], line["path"], line["request_id"]) for line in lines()] == [
+        (503, "/api/v1/submissions", "r-1")
+    ]
