@@ -28,12 +28,16 @@ class Backlog:
         """Submissions that are terminal."""
         return int(await self._database.fetchval("select count(*) from submissions where finished_at is not null"))
 
+    async def queued(self) -> int:
+        """Submissions that no executor has begun."""
+        return int(await self._database.fetchval("select count(*) from submissions where state = 'QUEUED'"))
+
     async def unpublished(self) -> int:
         """Entries that the broker has not confirmed yet."""
         return int(await self._database.fetchval("select count(*) from outbox"))
 
-    async def waiting(self) -> int:
-        """Messages in the queue that no executor holds."""
+    async def messages(self) -> int:
+        """Messages in the queue that no executor holds. A submission may have more than one."""
         queue = await self._channel.declare_queue(_QUEUE, passive=True)
         return queue.declaration_result.message_count or 0
 

@@ -26,6 +26,9 @@ class Look:
 
     title: str
     waiting: int
+    """Submissions."""
+    messages: int
+    """In RabbitMQ."""
     memory: Mapping[str, proc.Memory]
 
 
@@ -48,7 +51,7 @@ async def _fill_and_look(mesh: BenchMesh, plan: Plan) -> list[Look]:
 
 async def _fill(waits: Backlog, callers: Sequence[Client], length: int) -> None:
     """Submits in batches until that many wait."""
-    missing = length - await waits.waiting()
+    missing = length - await waits.queued()
     batch = [python(SOURCE)] * _BATCH
 
     async def work(caller: Client) -> None:
@@ -78,7 +81,7 @@ async def _look(mesh: BenchMesh, waits: Backlog, settle_seconds: float, title: s
         name: sorted((sample[name] for sample in samples), key=lambda memory: memory.own)[_SAMPLES // 2]
         for name in samples[0]
     }
-    return Look(title=title, waiting=await waits.waiting(), memory=middle)
+    return Look(title=title, waiting=await waits.queued(), messages=await waits.messages(), memory=middle)
 
 
 def memory_by_program(pids: Mapping[str, int]) -> dict[str, proc.Memory]:
@@ -118,9 +121,12 @@ def report(looks: Sequence[Look]) -> Section:
             _change(f"memory flat, {first.waiting:,} → {last.waiting:,}", "most any process changed", whole),
             _change("… anonymous only", "the same without shared memory", private),
             _change("… while held", "most any process changed while the queue was held", holding),
+            Figure(
+                key="", title="messages in RabbitMQ per waiting submission", value=held.messages / max(1, held.waiting)
+            ),
         ],
         tables=[_table(looks, whole, private)],
-        notes=_notes(whole),
+        notes=_notes(whole, held),
     )
 
 
@@ -156,13 +162,19 @@ def _table(looks: Sequence[Look], whole: Mapping[str, float], private: Mapping[s
     )
 
 
-def _notes(whole: Mapping[str, float]) -> list[str]:
+def _notes(whole: Mapping[str, float], held: Look) -> list[str]:
     notes = [
         (
             "RSS counts the pages that PostgreSQL's processes share once for each of them. Its shared memory is the "
             "page cache of `shared_buffers` (256 MB at most): it fills as data is first touched and stays."
         )
     ]
+    if held.messages > held.waiting:
+        notes.append(
+            f"RabbitMQ holds {held.messages:,} messages for {held.waiting:,} waiting submissions: some were published "
+            "more than once while the queue was filled as fast as it goes. A second message is dropped when it is "
+            "taken; until then it costs memory."
+        )
     growing = {name: change for name, change in whole.items() if change > _FLAT_PERCENT}
     if growing:
         told = ", ".join(f"{name} by {change:.0f} %" for name, change in sorted(growing.items()))

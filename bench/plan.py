@@ -32,7 +32,7 @@ class Plan:
     further_seconds: float = 5.0
 
     held_first: int
-    """The queue's length at the first look at memory, and at the last."""
+    """Waiting submissions at the first look at memory, and at the last."""
     held_last: int
     settle_seconds: float
     """Before each look at memory."""
@@ -50,7 +50,7 @@ FULL = Plan(
     further_rates=(750.0, 1000.0),
     held_first=20_000,
     held_last=100_000,
-    settle_seconds=15,
+    settle_seconds=30,
 )
 
 QUICK = Plan(
