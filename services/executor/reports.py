@@ -74,12 +74,14 @@ class Reports:
         """A new connection: everything is sent again, from number 1, on fresh credit."""
         self._sent = 0
         self._credit = credit
-        self._changed(0)
+        if self._kept:
+            self._changed(0)
 
     def add_credit(self, amount: int) -> None:
         """The scheduler takes so many bytes of output more."""
         self._credit += amount
-        self._changed(0)
+        if self._sent < len(self._kept):
+            self._changed(0)
 
     def next_nowait(self) -> executor_pb2.Report | None:
         """The next report to send, or None while there is none or its output exceeds the credit."""

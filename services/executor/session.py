@@ -263,7 +263,8 @@ class Sessions:
         self._held.pop(token, None)
         if task := self._tasks.get(token):
             task.cancel()
-        self._news.set()  # perhaps it was the last one, and we are leaving
+        if self._draining.is_set():
+            self._news.set()  # perhaps it was the last one
 
 
 @contextlib.asynccontextmanager

@@ -98,7 +98,9 @@ async def test_files_in_memory_count_as_memory(lab: Laboratory) -> None:
 
 
 async def test_reading_a_big_file_is_no_memory_verdict(lab: Laboratory) -> None:
-    outcome = await lab.shell("cat /usr/lib/gcc/*/*/cc1 /usr/lib/gcc/*/*/cc1plus | wc -c", memory_bytes=16 << 20)
+    outcome = await lab.shell(
+        "cat /usr/lib/gcc/*/*/cc1 /usr/lib/gcc/*/*/cc1plus | wc -c", memory_bytes=16 << 20, wall_ms=30_000
+    )
 
     assert outcome.ending == Exited(0)
     assert outcome.usage.oom_events == 0

@@ -176,7 +176,7 @@ class FakeScheduler(executor_pb2_grpc.ExecutorServiceServicer):
 
     async def connection(self) -> Connection:
         """The next executor that dials."""
-        return await asyncio.wait_for(self._connections.get(), 10)
+        return await asyncio.wait_for(self._connections.get(), 30)
 
     async def Session(  # type: ignore[override]  # noqa: N802
         self,

@@ -111,6 +111,15 @@ def test_whoever_sends_is_told_of_every_change_and_that_the_end_may_not_wait() -
     assert told == [PHASE_MAY_WAIT, YOUNG_MAY_WAIT, 0, 0]
 
 
+def test_a_new_session_or_credit_without_anything_to_send_wakes_nobody() -> None:
+    told: list[float] = []
+    reports = Reports(b"token", told.append)
+    reports.begin_session(5)
+    reports.add_credit(5)
+
+    assert told == []
+
+
 def test_the_first_bytes_wait_a_millisecond_for_the_rest_of_their_line() -> None:
     clock = Clock()
     chunks, sent = chunker(clock)
