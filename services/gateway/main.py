@@ -104,7 +104,8 @@ async def _serve(settings: Settings, parts: _Parts, stop: asyncio.Event) -> Asyn
             serve_grpc(
                 settings.grpc_address,
                 register,
-                [status.SERVICE, rls.SERVICE],
+                # For reflection: the edge sends it here, and clients ask it for all that they may call.
+                [status.SERVICE, "sentinel.v1.SchedulerService"],
                 grace=settings.drain_grace.total_seconds(),
             )
         )
