@@ -62,7 +62,8 @@ asyncio.run(main())
 queue = multiprocessing.get_context("fork").SimpleQueue(); queue.put(5); print(queue.get())
 import pwd; print(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.path.expanduser("~"), os.getcwd())
 """,
-        processes=32,
+        wall_ms=30_000,
+        cpu_ms=30_000,
     )
 
     assert outcome.ending == Exited(0), outcome.stderr
