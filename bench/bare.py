@@ -108,8 +108,15 @@ def _at_once(argv: list[str], slots: int, until: float) -> BareRun:
     threads = [threading.Thread(target=one_slot, name=f"bare-{number}") for number in range(slots)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as interruption:
+        # Whoever interrupts us removes the control groups next: the jails in them must be gone.
+        failures.append(interruption)
+        for thread in threads:
+            thread.join()
+        raise
     if failures:
         raise failures[0]
     if not counted:
