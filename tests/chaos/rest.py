@@ -7,12 +7,12 @@ import aio_pika
 import aiohttp
 import asyncpg
 
+from deploy.local import jails
 from deploy.local.mesh import Mesh
 from tests.chaos.history import AtRest, Row
 
 _FINGERPRINT = "md5(submissions::text)"
-_UIDS = range(200_000, 300_000)
-"""Outside uids of jails."""
+_UIDS_PER_MESH = 1_000_000
 
 
 async def fingerprints(mesh: Mesh, jobs: list[str]) -> dict[str, str]:
@@ -67,7 +67,7 @@ async def _look(mesh: Mesh) -> AtRest:
         dead_letters=letters,
         outbox=outbox,
         leases=sum(row["leased"] for row in rows),
-        leftovers=leftovers(),
+        leftovers=leftovers(mesh),
     )
 
 
@@ -83,8 +83,10 @@ async def _queue(mesh: Mesh, name: str) -> tuple[int, int]:
     return ready, int(told.get("messages_unacknowledged", 0))
 
 
-def leftovers() -> list[str]:
-    """Processes under a jail's uid that are no waiting init."""
+def leftovers(mesh: Mesh) -> list[str]:
+    """Processes under a uid of this mesh's jails that are no waiting init."""
+    first = jails.first_user_id(mesh)
+    uids = range(first, first + _UIDS_PER_MESH)
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -92,6 +94,6 @@ def leftovers() -> list[str]:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
-        if uid in _UIDS and "init" not in command:
+        if uid in uids and "init" not in command:
             found.append(f"process {process.name} of uid {uid}: {command[:80]}")
     return found

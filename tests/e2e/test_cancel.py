@@ -12,6 +12,7 @@ import grpc
 import pytest
 from sentinel.v1 import scheduler_pb2, scheduler_pb2_grpc, status_pb2, status_pb2_grpc, submission_pb2
 
+from deploy.local import jails
 from tests.mesh import RunningMesh
 
 if TYPE_CHECKING:
@@ -51,34 +52,35 @@ async def cancel(scheduler: Scheduler, job: str) -> submission_pb2.Submission:
     return (await scheduler.Cancel(scheduler_pb2.CancelRequest(job_id=job))).submission
 
 
-def job_processes() -> list[str]:
-    """Sleeping pythons of jails: their uid is one that only jails have."""
+def job_processes(mesh: RunningMesh) -> list[str]:
+    """Pythons in jails of this mesh: their uid is one that only those have."""
+    first = jails.first_user_id(mesh.mesh)
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes()
-            if process.stat().st_uid >= 200_000 and b"python" in command:
+            if first <= process.stat().st_uid < first + 1_000_000 and b"python" in command:
                 found.append(process.name)
         except OSError:
             continue
     return found
 
 
-async def test_a_running_program_is_dead_within_100_ms(stubs: tuple[Scheduler, Status]) -> None:
+async def test_a_running_program_is_dead_within_100_ms(stubs: tuple[Scheduler, Status], mesh: RunningMesh) -> None:
     """And the row is CANCELLED, with what the program had said."""
     scheduler, status = stubs
-    before = set(job_processes())
+    before = set(job_processes(mesh))
     job = (await scheduler.Submit(program(BUSY))).job_id
     watch = status.WatchSubmission(status_pb2.WatchSubmissionRequest(job_id=job))
     async with asyncio.timeout(20):
         async for response in watch:
             if response.event.HasField("output"):
                 break
-    (pid,) = set(job_processes()) - before
+    (pid,) = set(job_processes(mesh)) - before
 
     begun = time.monotonic()
     answer = asyncio.ensure_future(cancel(scheduler, job))
-    while pid in job_processes():
+    while pid in job_processes(mesh):
         await asyncio.sleep(0.002)
         assert time.monotonic() - begun < 5
     took = time.monotonic() - begun

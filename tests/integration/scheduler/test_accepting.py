@@ -142,9 +142,11 @@ async def test_a_submit_during_a_restart_of_the_database_waits_and_is_accepted_o
         await scheduler.stub.Submit(program())
         restarting = asyncio.create_task(asyncio.to_thread(restart, "postgres"))
         answers = []
-        while not restarting.done():
-            answers.append((await scheduler.stub.Submit(program())).job_id)
-        await restarting
+        try:
+            while not restarting.done():
+                answers.append((await scheduler.stub.Submit(program())).job_id)
+        finally:
+            await restarting
     again = await asyncpg.connect(infra.database_url)
     try:
         known = {str(r["id"]) for r in await again.fetch("select id from submissions")}
