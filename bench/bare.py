@@ -108,15 +108,7 @@ def _at_once(argv: list[str], slots: int, until: float) -> BareRun:
     threads = [threading.Thread(target=one_slot, name=f"bare-{number}") for number in range(slots)]
     for thread in threads:
         thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except BaseException as interruption:
-        # Whoever interrupts us removes the control groups next: the jails in them must be gone.
-        failures.append(interruption)
-        for thread in threads:
-            thread.join()
-        raise
+    _join(threads, failures)
     if failures:
         raise failures[0]
     if not counted:
@@ -128,6 +120,19 @@ def _at_once(argv: list[str], slots: int, until: float) -> BareRun:
         cpu=sum(cpu for _, cpu in counted),
         latencies=[wall for wall, _ in counted],
     )
+
+
+def _join(threads: Sequence[threading.Thread], failures: list[BaseException]) -> None:
+    """Waits for all of them; interrupted, tells them by a failure to end, and waits still."""
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as interruption:
+        # The control groups are removed next: the jails in them must be gone.
+        failures.append(interruption)
+        for thread in threads:
+            thread.join()
+        raise
 
 
 @contextlib.contextmanager
