@@ -4,7 +4,6 @@ import time
 from datetime import datetime
 from uuid import UUID
 
-from aio_pika.abc import AbstractIncomingMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 from sentinel.v1 import event_pb2, evidence_pb2, executor_pb2, submission_pb2
 
@@ -12,6 +11,7 @@ from services.kit.errors import InvalidField
 from services.record import convert
 from services.record.model import RESULT_NUMBER, SEQUENCE_BASE, Record, State, verdict_from_wire
 from services.record.timeline import mark_output, mark_status, pack
+from services.scheduler.broker import Delivery
 from services.scheduler.model import Claim, Outcome
 
 _STATUS_OF_PHASE = {
@@ -28,10 +28,10 @@ _MOST_SHOWN_BYTES = 64 * 1024
 class Attempt:
     """Gathers reports. Numbers must come in order; repeats are known by their number and skipped."""
 
-    def __init__(self, claim: Claim, message: AbstractIncomingMessage | None, *, now: float) -> None:
+    def __init__(self, claim: Claim, delivery: Delivery | None, *, now: float) -> None:
         self.claim = claim
-        self.message = message
-        """The broker's message, acked when settled; None where it came with a reconnecting executor."""
+        self.delivery = delivery
+        """The broker's message; None where the attempt came with a reconnecting executor."""
         self.extended_at = now
         """Monotonic time at which the lease was last known to be good for a whole term."""
         self.ending = False

@@ -1,14 +1,14 @@
 """From the outbox to the broker: published with mandatory and correlated confirms, deleted after the confirm.
 
-What was just accepted is handed over in memory. Whatever that path loses (a crash, a broken broker) is found in the
-table by the sweep. Publishing twice is harmless: the second message finds its row claimed.
+What was just accepted is handed over in memory: the fast path, kept short. Whatever it does not carry (a crash, a
+broken broker, more than it holds) the sweep takes from the table, under row locks that keep two sweeps apart.
+Publishing twice is harmless, the second message finds its row claimed, but it costs.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import UUID
 
 from services.kit.errors import Unavailable
 from services.kit.log import get_logger
@@ -19,8 +19,9 @@ from services.scheduler.store import Store
 
 _MOST_IN_FLIGHT = 100
 """Unconfirmed publishes at one time; past about 128 the broker only gets slower (research: stack C)."""
-_MOST_OFFERED = 20_000
-"""Offers kept in memory; past it the sweep takes over."""
+_MOST_OFFERED = 500
+"""Offers kept in memory: published within half a second, long before a sweep would think them lost."""
+_SWEPT = 200
 _SWEEP_SECONDS = 0.5
 _SWEEP_AGE = timedelta(seconds=4)
 """Younger entries are still on the fast path of whoever accepted them."""
@@ -39,7 +40,6 @@ class Relay:
         self._offered: deque[Posting] = deque()
         self._wake = asyncio.Event()
         self._confirmed: list[int] = []
-        self._known: set[int] = set()
         self.backlog = 0
         """Entries in the outbox, as counted within the last second, plus what was offered since."""
 
@@ -47,7 +47,6 @@ class Relay:
         """Publishes soon. Never waits and never fails: the entry is in the table."""
         self.backlog += 1
         if self._broker.up and len(self._offered) < _MOST_OFFERED:
-            self._known.add(posting.id)
             self._offered.append(posting)
             self._wake.set()
 
@@ -66,20 +65,22 @@ class Relay:
             self._wake.clear()
             while self._offered:
                 batch = [self._offered.popleft() for _ in range(min(_MOST_IN_FLIGHT, len(self._offered)))]
-                await self._publish(batch)
+                self._confirmed.extend(await self._publish(batch))
 
-    async def _publish(self, batch: Sequence[Posting]) -> int:
-        results = await asyncio.gather(*(self._broker.publish(p) for p in batch), return_exceptions=True)
-        confirmed = [p.id for p, result in zip(batch, results, strict=True) if result is None]
-        self._confirmed.extend(confirmed)
-        for posting, result in zip(batch, results, strict=True):
-            if result is not None:
-                self._known.discard(posting.id)
-                if not isinstance(result, BrokerDown):
+    async def _publish(self, batch: Sequence[Posting]) -> list[int]:
+        """Publishes all of them, so many at a time, and returns the ids of those confirmed."""
+        confirmed: list[int] = []
+        for start in range(0, len(batch), _MOST_IN_FLIGHT):
+            part = batch[start : start + _MOST_IN_FLIGHT]
+            results = await asyncio.gather(*map(self._broker.publish, part), return_exceptions=True)
+            for posting, result in zip(part, results, strict=True):
+                if result is None:
+                    confirmed.append(posting.id)
+                elif not isinstance(result, BrokerDown):
                     raise result
         if len(confirmed) < len(batch):
             get_logger().warning("publish_failed", count=len(batch) - len(confirmed))
-        return len(confirmed)
+        return confirmed
 
     async def _forget(self) -> None:
         while True:
@@ -91,27 +92,16 @@ class Relay:
                 await self._store.posted(ids)
             except Unavailable:
                 self._confirmed = ids + self._confirmed
-                continue
-            self._known.difference_update(ids)
 
     async def _sweep(self) -> None:
-        """Publishes what nobody's fast path carries. Several schedulers may sweep; duplicates are harmless."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             await self._broker.wait_up()
-            after = 0
-            while self._broker.up:
-                try:
-                    found = await self._store.pending(_SWEEP_AGE, after)
-                except Unavailable:
-                    break
-                if not found:
-                    break
-                after = found[-1].id
-                fresh = [p for p in found if p.id not in self._known]
-                self._known.update(p.id for p in fresh)
-                for start in range(0, len(fresh), _MOST_IN_FLIGHT):
-                    await self._publish(fresh[start : start + _MOST_IN_FLIGHT])
+            try:
+                while self._broker.up and await self._store.sweep(_SWEEP_AGE, _SWEPT, self._publish) == _SWEPT:
+                    pass
+            except Unavailable:
+                continue
 
     async def _count(self) -> None:
         while True:
@@ -133,11 +123,3 @@ class Relay:
                     metrics.REPAIRS.labels("repost").inc(reposted)
             except (BrokerDown, Unavailable):
                 continue
-
-
-def submission_of(body: bytes) -> UUID | None:
-    """The submission a message speaks of; None where the message is not ours."""
-    try:
-        return UUID(bytes=body)
-    except ValueError:
-        return None

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
-from aio_pika.abc import AbstractIncomingMessage
 from sentinel.v1 import evidence_pb2, executor_pb2, scheduler_pb2, status_pb2
 
 from services.kit.errors import InvalidField, SentinelError, Unavailable
@@ -16,10 +15,9 @@ from services.kit.log import get_logger
 from services.record.model import State
 from services.scheduler import metrics
 from services.scheduler.attempt import Attempt
-from services.scheduler.broker import BROKER_LOST, BrokerDown
+from services.scheduler.broker import BrokerDown, Delivery
 from services.scheduler.desk import Desk
 from services.scheduler.model import Claim, ClaimRequest, Loss, Outcome
-from services.scheduler.relay import submission_of
 
 Pb = executor_pb2
 Response = executor_pb2.SessionResponse
@@ -144,7 +142,7 @@ class Session:
         while True:
             await self._desk.broker.wait_up()
             try:
-                async with self._desk.broker.consume(self.slots, self._on_message) as lost:
+                async with self._desk.broker.consume(self.slots, self._on_delivery) as lost:
                     while not lost.is_set() and not self._leaving and not self._desk.draining.is_set():
                         with contextlib.suppress(TimeoutError):
                             async with asyncio.timeout(0.2):
@@ -161,41 +159,38 @@ class Session:
         while self._attempts:
             await asyncio.sleep(0.05)
 
-    async def _on_message(self, message: AbstractIncomingMessage) -> None:
-        job = submission_of(message.body)
-        if message.redelivered:
+    async def _on_delivery(self, delivery: Delivery) -> None:
+        if delivery.redelivered:
             metrics.REDELIVERED.inc()
-        if job is None:
-            get_logger().error("message_not_ours", length=len(message.body))
-            await message.reject(requeue=False)
+        if delivery.job is None:
+            get_logger().error("message_not_ours")
+            await delivery.refuse()
             return
         await self._free.acquire()
         granted = False
         try:
             if self._leaving or self._desk.draining.is_set():
-                await _give_back(message)
+                await delivery.give_back()
                 return
-            request = ClaimRequest(id=job, token=uuid4(), holder=self.executor)
+            request = ClaimRequest(id=delivery.job, token=uuid4(), holder=self.executor)
             claim = await self._desk.store.claim(request)
             if claim is None:
                 # Ended, cancelled or leased: the row knows, and the reaper posts again what it must.
                 metrics.UNCLAIMABLE.inc()
-                await message.ack()
+                await delivery.settle()
                 return
             granted = True
-            self._assign(claim, message)
+            self._assign(claim, delivery)
         except Unavailable:
-            await _give_back(message)
-        except BROKER_LOST:
-            pass
+            await delivery.give_back()
         finally:
             if not granted:
                 self._free.release()
 
-    def _assign(self, claim: Claim, message: AbstractIncomingMessage) -> None:
+    def _assign(self, claim: Claim, delivery: Delivery) -> None:
         if claim.attempt == 1:
             metrics.QUEUE_WAIT.observe((claim.started_at - claim.created_at).total_seconds())
-        attempt = Attempt(claim, message, now=time.monotonic())
+        attempt = Attempt(claim, delivery, now=time.monotonic())
         self._attempts[claim.token.bytes] = attempt
         assignment = Pb.Assignment(
             job_id=str(claim.id),
@@ -294,7 +289,7 @@ class Session:
         else:
             metrics.FENCED.inc()
             metrics.ATTEMPTS.labels("fenced").inc()
-        await self._ack(attempt)
+        await self._done_with(attempt)
         return written is not None
 
     async def _release(self, attempt: Attempt, loss: Loss) -> None:
@@ -303,16 +298,14 @@ class Session:
         if released is not None:
             metrics.ATTEMPTS.labels("released").inc()
             self._desk.released(released)
-        await self._ack(attempt)
+        await self._done_with(attempt)
         token = attempt.token.bytes
         self._forget(attempt)
         self._send(Response(settled=Pb.Settled(lease_token=token)))
 
-    async def _ack(self, attempt: Attempt) -> None:
-        if attempt.message is not None:
-            # A lost channel gives the message to somebody else, who finds the row terminal and drops it.
-            with contextlib.suppress(*BROKER_LOST):
-                await attempt.message.ack()
+    async def _done_with(self, attempt: Attempt) -> None:
+        if attempt.delivery is not None:
+            await attempt.delivery.settle()
 
     def _forget(self, attempt: Attempt) -> None:
         if self._attempts.pop(attempt.token.bytes, None) is not None:
@@ -352,12 +345,6 @@ class Session:
                 # Reaped in the meantime, and perhaps running elsewhere.
                 self._forget(attempt)
                 self._send(_stale(attempt.token.bytes))
-
-
-async def _give_back(message: AbstractIncomingMessage) -> None:
-    """Returns a message that we are too busy for; a lost channel has done so already."""
-    with contextlib.suppress(*BROKER_LOST):
-        await message.nack(requeue=True)
 
 
 def _stale(token: bytes) -> Response:

@@ -202,9 +202,12 @@ returning id
 
 PENDING = """
 select id, submission_id, kind, reason, traceparent from outbox
-where created_at < now() - make_interval(secs => $1) and id > $2
-order by id limit $3
+where created_at < now() - make_interval(secs => $1)
+order by id limit $2
+for update skip locked
 """
+
+POSTED = "delete from outbox where id = any($1::bigint[])"
 
 BACKLOG = """
 select count(*) as entries, coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as oldest_seconds

@@ -105,23 +105,30 @@ class Store:
         """Posts again what waits here and, the broker being empty, nowhere else. Returns how many."""
         return len(await self._fetch(statements.REPOST, silent.total_seconds(), limit))
 
-    async def pending(self, older: timedelta, after: int, limit: int = 500) -> list[Posting]:
-        """Outbox entries with an id above `after` that are older than `older`, oldest first."""
-        rows = await self._fetch(statements.PENDING, older.total_seconds(), after, limit)
-        return [
-            Posting(
-                id=row["id"],
-                submission=row["submission_id"],
-                kind=row["kind"],
-                reason=row["reason"],
-                traceparent=row["traceparent"],
-            )
-            for row in rows
-        ]
+    async def sweep(
+        self,
+        older: timedelta,
+        limit: int,
+        publish: Callable[[Sequence[Posting]], Awaitable[Sequence[int]]],
+    ) -> int:
+        """Hands up to `limit` outbox entries older than `older` to `publish`, and forgets those whose ids it returns.
+
+        Oldest first; entries in another sweep's hands are passed over. Returns how many were handed over.
+        """
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                rows = await connection.fetch(statements.PENDING, older.total_seconds(), limit)
+                if not rows:
+                    return 0
+                confirmed = await publish([_as_posting(row) for row in rows])
+                await connection.execute(statements.POSTED, list(confirmed))
+                return len(rows)
+        except CONNECTION_LOST as error:
+            raise Unavailable("the database does not answer") from error
 
     async def posted(self, ids: Sequence[int]) -> None:
         """The broker has confirmed these; forget them."""
-        await self._fetch("delete from outbox where id = any($1::bigint[])", list(ids))
+        await self._fetch(statements.POSTED, list(ids))
 
     async def backlog(self) -> tuple[int, float]:
         """(entries, age of the oldest in seconds) of the outbox."""
@@ -291,6 +298,16 @@ def _as_claim(row: asyncpg.Record) -> Claim:
         language=row["language"],
         created_at=row["created_at"],
         started_at=row["started_at"],
+    )
+
+
+def _as_posting(row: asyncpg.Record) -> Posting:
+    return Posting(
+        id=row["id"],
+        submission=row["submission_id"],
+        kind=row["kind"],
+        reason=row["reason"],
+        traceparent=row["traceparent"],
     )
 
 

@@ -4,10 +4,7 @@ Works on 3.10 and 4.x: quorum queues, no priorities, and a delivery limit that i
 deliveries differently. The attempt cap that matters is in PostgreSQL.
 """
 
-from dataclasses import dataclass
-
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
+from aiormq.abc import AbstractChannel
 from pamqp.common import Arguments
 
 EXECUTION_QUEUE = "execution_tasks"
@@ -38,22 +35,12 @@ _DEAD_LETTER_ARGUMENTS: Arguments = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
-    """Handles of what was declared, alive as long as their channel."""
-
-    direct: AbstractExchange
-    dead_letters: AbstractExchange
-    execution: AbstractQueue
-
-
-async def declare(channel: AbstractChannel) -> Topology:
+async def declare(channel: AbstractChannel) -> None:
     """Declares all of it. Raises when something of the same name exists with other limits."""
-    direct = await channel.declare_exchange(DIRECT_EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
+    await channel.exchange_declare(DIRECT_EXCHANGE, exchange_type="direct", durable=True)
     # Fanout: a direct exchange would drop dead letters whose key nobody thought of.
-    dead = await channel.declare_exchange(DEAD_LETTER_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
-    letters = await channel.declare_queue(DEAD_LETTER_QUEUE, durable=True, arguments=_DEAD_LETTER_ARGUMENTS)
-    await letters.bind(dead)
-    execution = await channel.declare_queue(EXECUTION_QUEUE, durable=True, arguments=_EXECUTION_ARGUMENTS)
-    await execution.bind(direct, EXECUTE_KEY)
-    return Topology(direct, dead, execution)
+    await channel.exchange_declare(DEAD_LETTER_EXCHANGE, exchange_type="fanout", durable=True)
+    await channel.queue_declare(DEAD_LETTER_QUEUE, durable=True, arguments=_DEAD_LETTER_ARGUMENTS)
+    await channel.queue_bind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE)
+    await channel.queue_declare(EXECUTION_QUEUE, durable=True, arguments=_EXECUTION_ARGUMENTS)
+    await channel.queue_bind(EXECUTION_QUEUE, DIRECT_EXCHANGE, EXECUTE_KEY)
