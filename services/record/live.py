@@ -6,6 +6,7 @@ settled is in PostgreSQL.
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -36,6 +37,8 @@ _BLOCK_SECONDS = 4
 _PAGE = 16
 """Events per read: an event holds up to 64 KiB, and a slow watcher keeps one page in memory."""
 _ID_BYTES = 16
+_MOST_TOLD = 64
+"""Events kept for a watcher in this process that has not taken them yet."""
 
 EVENTS_DROPPED = Counter("sentinel_stream_events_dropped", "Events not shown live because Redis was away or too slow.")
 
@@ -53,10 +56,15 @@ def stream_key(job: UUID) -> str:
 
 
 class LiveWriter:
-    """Tells events to whoever watches. Never waits for Redis, never fails its caller."""
+    """Tells events to whoever watches. Never waits for Redis, never fails its caller.
 
-    def __init__(self, redis: Redis) -> None:
+    Who watches in this very process is told directly, through `wakes`: no round trip, whatever becomes of Redis.
+    """
+
+    def __init__(self, redis: Redis, wakes: "Wakes | None" = None) -> None:
         self._redis = redis
+        self._wakes = wakes
+        self._origin = wakes.origin if wakes is not None else b""
         self._pending: deque[tuple[UUID, event_pb2.Event, bytes]] = deque()
         self._pending_bytes = 0
         self._wake = asyncio.Event()
@@ -70,6 +78,8 @@ class LiveWriter:
             self._pending_bytes -= len(self._pending.popleft()[2])
             EVENTS_DROPPED.inc()
         self._wake.set()
+        if self._wakes is not None:
+            self._wakes.deliver(job, event)
 
     async def run(self) -> None:
         """Writes until cancelled. While Redis is away, keeps what fits and tells it afterwards."""
@@ -105,13 +115,27 @@ class LiveWriter:
                 pipe.expire(key, _RUNNING_TTL_SECONDS)
             changed[job] = None
         ids = b"".join(job.bytes for job in changed)
-        pipe.xadd(WAKE_STREAM, {b"j": ids}, maxlen=_WAKE_LENGTH, approximate=True)
+        pipe.xadd(WAKE_STREAM, {b"j": ids, b"o": self._origin}, maxlen=_WAKE_LENGTH, approximate=True)
         for reply in await pipe.execute(raise_on_error=False):
             if isinstance(reply, BusyLoadingError):
                 raise reply
             # XADD of an id that is not newer than the last one is an error reply: that is the fence, not a fault.
             if isinstance(reply, ResponseError) and "equal or smaller" not in str(reply):
                 EVENTS_DROPPED.inc()
+
+
+class Mailbox:
+    """What one watcher hears: that there is news, and what a writer in this process told it directly."""
+
+    __slots__ = ("direct", "news", "told")
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        """Set whenever there is news. The watcher clears it."""
+        self.told: deque[event_pb2.Event] = deque(maxlen=_MOST_TOLD)
+        """Events told directly and not taken yet. What falls off the front is still in Redis."""
+        self.direct = False
+        """A writer in this process tells it; then its wake-ups through Redis are echoes."""
 
 
 class Wakes:
@@ -122,27 +146,36 @@ class Wakes:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._waiting: dict[bytes, set[asyncio.Event]] = {}
+        self._waiting: dict[bytes, set[Mailbox]] = {}
         self._wanted = asyncio.Event()
+        self.origin = secrets.token_bytes(8)
+        """Tells our own wake-ups from those of others."""
         self.up = False
         """Whether wake-ups arrive at present."""
         self.draining = False
         """Whether watches end so that their clients go elsewhere."""
 
     @contextlib.contextmanager
-    def subscribe(self, job: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set whenever there is news of `job`, until the block ends. The waiter clears it."""
-        event = asyncio.Event()
-        events = self._waiting.setdefault(job.bytes, set())
-        events.add(event)
+    def subscribe(self, job: UUID) -> Iterator[Mailbox]:
+        """A mailbox for news of `job`, until the block ends."""
+        mailbox = Mailbox()
+        mailboxes = self._waiting.setdefault(job.bytes, set())
+        mailboxes.add(mailbox)
         self._wanted.set()
         try:
-            yield event
+            yield mailbox
         finally:
-            events.discard(event)
+            mailboxes.discard(mailbox)
             # A later subscriber may have made a new set under the same key.
-            if not events and self._waiting.get(job.bytes) is events:
+            if not mailboxes and self._waiting.get(job.bytes) is mailboxes:
                 del self._waiting[job.bytes]
+
+    def deliver(self, job: UUID, event: event_pb2.Event) -> None:
+        """Tells the watchers of `job` in this process directly."""
+        for mailbox in self._waiting.get(job.bytes, ()):
+            mailbox.direct = True
+            mailbox.told.append(event)
+            mailbox.news.set()
 
     def __len__(self) -> int:
         """Watchers at present."""
@@ -187,18 +220,21 @@ class Wakes:
             for entries in (found or {}).values():
                 for entry_id, fields in (e for chunk in entries for e in chunk):
                     last = entry_id
-                    self._wake_some(fields[b"j"])
+                    self._wake_some(fields[b"j"], fields.get(b"o", b""))
         self.up = False
 
-    def _wake_some(self, ids: bytes) -> None:
+    def _wake_some(self, ids: bytes, origin: bytes) -> None:
+        echo = origin == self.origin
         for start in range(0, len(ids), _ID_BYTES):
-            for event in self._waiting.get(ids[start : start + _ID_BYTES], ()):
-                event.set()
+            for mailbox in self._waiting.get(ids[start : start + _ID_BYTES], ()):
+                # One who came too late to be told directly needs the echo.
+                if not (echo and mailbox.direct):
+                    mailbox.news.set()
 
     def _wake_all(self) -> None:
-        for events in self._waiting.values():
-            for event in events:
-                event.set()
+        for mailboxes in self._waiting.values():
+            for mailbox in mailboxes:
+                mailbox.news.set()
 
 
 class LiveStreamAway(Unavailable):

@@ -10,7 +10,7 @@ from sentinel.v1 import event_pb2, evidence_pb2, submission_pb2
 
 from services.kit.errors import Unavailable
 from services.record import convert
-from services.record.live import LiveReader, LiveStreamAway, Wakes
+from services.record.live import LiveReader, LiveStreamAway, Mailbox, Wakes
 from services.record.model import RESULT_NUMBER, SEQUENCE_BASE, Record, status_of
 from services.record.reader import Reader
 from services.record.timeline import replay
@@ -66,9 +66,12 @@ class _Cursor:
             return event
         if have >= len(event.output.data):
             return None
-        event.output.data = event.output.data[have:]
-        event.output.offset += have
-        return event
+        # A copy: a writer in this process tells all its watchers the same object.
+        shortened = event_pb2.Event()
+        shortened.CopyFrom(event)
+        shortened.output.data = event.output.data[have:]
+        shortened.output.offset += have
+        return shortened
 
     def has_had_all_before(self, result: event_pb2.Event) -> bool:
         """Whether this result, as told live, is all that is left."""
@@ -91,7 +94,7 @@ async def watch(  # noqa: C901 - one page that tells the whole order beats five 
     Raises UnknownJob before the first event, Unavailable when the database stays away or this process drains.
     Safe to cancel; close it (`aclosing`) when leaving early.
     """
-    with sources.wakes.subscribe(job) as news:
+    with sources.wakes.subscribe(job) as mailbox:
         record = known or await sources.reader.get(job)
         cursor = _Cursor(after, status_of(record.state, record.verdict), read=after)
         if offsets and not after:
@@ -100,11 +103,11 @@ async def watch(  # noqa: C901 - one page that tells the whole order beats five 
         rows = _Rows(job, sources.reader)
         if known is not None:
             # Just written: nothing was told yet, and whatever is told from here on wakes us.
-            await _news(news, sources.wakes, _LOOK_AGAIN_SECONDS)
+            await _news(mailbox, sources.wakes, _LOOK_AGAIN_SECONDS)
         while not record.state.terminal:
-            news.clear()
+            mailbox.news.clear()
             ended = False
-            async for event in _live(job, sources, cursor):
+            async for event in _told(job, sources, mailbox, cursor):
                 if not event.HasField("result"):
                     yield event
                 elif cursor.has_had_all_before(event):
@@ -112,14 +115,14 @@ async def watch(  # noqa: C901 - one page that tells the whole order beats five 
                     return
                 else:
                     ended = True
-            if not ended and await _news(news, sources.wakes, _LOOK_AGAIN_SECONDS):
+            if not ended and await _news(mailbox, sources.wakes, _LOOK_AGAIN_SECONDS):
                 continue
             record = await rows.read() or record
             if moved := _moved(record, cursor):
                 yield moved
             if ended and not record.state.terminal:
                 # The database is away, or was set back behind what it had told. No hurry.
-                await _news(news, sources.wakes, _LOOK_AGAIN_DOWN_SECONDS)
+                await _news(mailbox, sources.wakes, _LOOK_AGAIN_DOWN_SECONDS)
         for event in _rest(record, cursor):
             yield event
 
@@ -130,14 +133,14 @@ async def finished(job: UUID, sources: Sources, within: float) -> Record:
     Costs less than a watch. Raises UnknownJob, and Unavailable when the database is away.
     """
     deadline = time.monotonic() + within
-    with sources.wakes.subscribe(job) as news:
+    with sources.wakes.subscribe(job) as mailbox:
         record = await sources.reader.get(job)
         while not record.state.terminal and not sources.wakes.draining:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            news.clear()
-            if await _told_result(job, sources) or not await _news(news, sources.wakes, left):
+            mailbox.news.clear()
+            if await _told_result(job, sources) or not await _news(mailbox, sources.wakes, left):
                 record = await sources.reader.get(job)
     return record
 
@@ -162,6 +165,30 @@ class _Rows:
             return None
         self._lost_at = None
         return record
+
+
+async def _told(job: UUID, sources: Sources, mailbox: Mailbox, cursor: _Cursor) -> AsyncIterator[event_pb2.Event]:
+    """What was told since: by a writer in this process where that leaves no gap, else out of Redis."""
+    taken = False
+    while mailbox.told:
+        event = mailbox.told.popleft()
+        if event.sequence <= cursor.read:
+            continue
+        if event.HasField("result"):
+            yield event
+            return
+        if cursor.misses(event):
+            taken = False
+            mailbox.told.clear()
+            break
+        taken = True
+        cursor.read = event.sequence
+        if (seen := cursor.admit(event)) is not None:
+            yield seen
+        sources.wakes.check()
+    if not taken:
+        async for event in _live(job, sources, cursor):
+            yield event
 
 
 async def _live(job: UUID, sources: Sources, cursor: _Cursor) -> AsyncIterator[event_pb2.Event]:
@@ -191,14 +218,14 @@ async def _told_result(job: UUID, sources: Sources) -> bool:
         return False
 
 
-async def _news(news: asyncio.Event, wakes: Wakes, most: float) -> bool:
+async def _news(mailbox: Mailbox, wakes: Wakes, most: float) -> bool:
     """Whether there is news in the live stream. Otherwise, after `most` seconds at the latest, look at the row."""
     try:
         async with asyncio.timeout(min(most, _LOOK_AGAIN_SECONDS if wakes.up else _LOOK_AGAIN_DOWN_SECONDS)):
-            await news.wait()
+            await mailbox.news.wait()
     except TimeoutError:
         return False
-    return wakes.up
+    return wakes.up or bool(mailbox.told)
 
 
 def _moved(record: Record, cursor: _Cursor) -> event_pb2.Event | None:

@@ -50,7 +50,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             store = Store(connect, pool, lease_term=term)
             broker = Broker(settings.rabbitmq_url)
             relay = Relay(store, broker)
-            live, wakes, reader = LiveWriter(redis), Wakes(blocking), Reader(pool)
+            wakes, reader = Wakes(blocking), Reader(pool)
+            live = LiveWriter(redis, wakes)
             desk = Desk(
                 scheduler_id=settings.scheduler_id,
                 store=store,
