@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     began, begun = dt.datetime.now(dt.UTC), time.monotonic()
     busy = [machine.busy_fraction(_LOOK_SECONDS)]
     try:
-        with private_mesh(console, executors=options.executors) as mesh:
+        with private_mesh(console, schedulers=options.schedulers, executors=options.executors) as mesh:
             described = mesh.describe()
             sections = _measure(mesh, plan, options.only, console, busy)
     except (Refused, NotReady) as reason:
@@ -93,6 +93,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short phases, for trying; writes no files")
     parser.add_argument("--only", default=",".join(BENCHMARKS), help="some of: %(default)s")
+    parser.add_argument("--schedulers", type=int, default=1, help="schedulers (default: 1, as two cores want)")
     parser.add_argument("--executors", type=int, default=1, help="executors that share the slots (default: 1)")
     parser.add_argument("--out", type=Path, help="folder for RESULTS.md and results.json (full runs: bench/)")
     options = parser.parse_args(arguments)

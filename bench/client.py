@@ -32,12 +32,10 @@ class Client:
         self._status: status_pb2_grpc.StatusServiceAsyncStub = status_pb2_grpc.StatusServiceStub(channel)
 
     async def run(self, program: scheduler_pb2.SubmitRequest, expected: str) -> None:
-        """Submits, and returns with the result. Raises WrongAnswer unless it is SUCCESS with exactly that output."""
-        async for response in self._scheduler.Run(scheduler_pb2.RunRequest(submission=program), timeout=_SECONDS):
-            if response.event.HasField("result"):
-                check(response.event.result.submission, expected)
-                return
-        raise WrongAnswer("the stream ended without a result")
+        """Submits, waits for the end, and checks it. Raises WrongAnswer unless it is SUCCESS with just that output."""
+        request = scheduler_pb2.RunToCompletionRequest(submission=program)
+        answer = await self._scheduler.RunToCompletion(request, timeout=_SECONDS)
+        check(answer.submission, expected)
 
     async def output_while_running(self, program: scheduler_pb2.SubmitRequest) -> AsyncIterator[bytes]:
         """Yields standard output as Run's caller gets it."""

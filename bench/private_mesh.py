@@ -59,14 +59,14 @@ class BenchMesh:
         """One line for the report."""
         mesh = self.mesh
         return (
-            f"{mesh.schedulers} schedulers, {mesh.gateways} gateway, {mesh.executors} executor with "
-            f"{mesh.pool_size} slots, PostgreSQL, RabbitMQ, Redis, Envoy; validation, JSON logs, metrics and trace "
-            "context on; rate limit off; loopback, no TLS"
+            f"schedulers: {mesh.schedulers}, gateways: {mesh.gateways}, executors: {mesh.executors} with "
+            f"{mesh.pool_size} slots each, PostgreSQL, RabbitMQ, Redis, Envoy; validation, JSON logs, metrics and "
+            "trace context on; rate limit off; loopback, no TLS"
         )
 
 
 @contextlib.contextmanager
-def private_mesh(console: Console, *, executors: int = 1) -> Iterator[BenchMesh]:
+def private_mesh(console: Console, *, schedulers: int = 1, executors: int = 1) -> Iterator[BenchMesh]:
     """Brings one up beside any other mesh of the machine. However it ends, nothing of it stays.
 
     Raises Refused or NotReady where it cannot start.
@@ -80,7 +80,7 @@ def private_mesh(console: Console, *, executors: int = 1) -> Iterator[BenchMesh]
             "SENTINEL_STATE_DIR": str(state),
             "SENTINEL_PORT_BASE": str(_free_base()),
             "RATE_LIMIT": "0",
-            "SCHEDULERS": "2",
+            "SCHEDULERS": str(schedulers),
             "GATEWAYS": "1",
             "EXECUTORS": str(executors),
         }
