@@ -64,8 +64,8 @@ def report(rounds: Sequence[Round], plan: Plan) -> Section:
         method=(
             f"{plan.rounds} rounds in turns: {plan.runs} bare runs (D0) back to back in 1 slot; {plan.runs} through "
             f"the mesh by one caller back to back; {plan.spaced_runs} through the mesh with {plan.gap_seconds * 1e3:g} "
-            "ms of idleness before each. From the call of `RunToCompletion` to its answer, through Envoy; every answer is "
-            "checked. "
+            "ms of idleness before each. From the call of `RunToCompletion` to its answer, through Envoy; every answer "
+            "is checked. "
             "The executor builds jails ahead, so a program waits for a fresh jail only when it comes faster than they "
             "are built."
         ),
