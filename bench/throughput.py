@@ -107,7 +107,8 @@ def report(pairs: Sequence[Pair], plan: Plan, slots: int) -> Section:
             f"{plan.pairs} pairs in turns: {plan.phase_seconds:g} s of the bare loop (D0, {slots} slots, the mesh up "
             f"and idle), then {plan.phase_seconds:g} s of the mesh after {plan.warm_seconds:g} s of warm-up, "
             f"{plan.callers} callers in a closed loop, one `RunToCompletion` at a time each, through Envoy on a "
-            "connection of its own. Every verdict and every output is checked. The load generator runs on the same cores."
+            "connection of its own. Every verdict and every output is checked. The load generator runs on the same "
+            "cores."
         ),
         figures=[
             Figure(

@@ -89,7 +89,8 @@ install_python() {
       "$VENV/bin/python" -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r "$uv_lock"
       rm -f "$uv_lock"
     fi
-    "$VENV/bin/uv" pip install -q --python "$VENV/bin/python" --require-hashes -r requirements.lock ||
+    # The machine's own certificates, as pip is told to use too: a company's registry may show one that only it knows.
+    "$VENV/bin/uv" pip install -q --system-certs --compile-bytecode --python "$VENV/bin/python" --require-hashes -r requirements.lock ||
       "$VENV/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
     mark python requirements.lock
   fi
