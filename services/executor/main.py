@@ -18,6 +18,7 @@ from services.executor.languages import Language, LanguageFileError, describe, d
 from services.executor.sandbox.cgroup import detect_driver
 from services.executor.sandbox.ids import BLOCK_SIZE, take_ids
 from services.executor.sandbox.jail import Jails
+from services.executor.sandbox.networks import Networks
 from services.executor.sandbox.nsjail import Walls, find_nsjail
 from services.executor.sandbox.pool import JailPool
 from services.executor.sandbox.protocol import SandboxError, SandboxPool
@@ -128,6 +129,15 @@ def detect_languages(settings: Settings) -> tuple[dict[str, Language], list[stat
     return found, described
 
 
+def make_networks(count: int) -> Networks | None:
+    """Networks for so many jails; None where we have not the rights to make them, as in an unprivileged pod."""
+    try:
+        return Networks(count)
+    except SandboxError as error:
+        get_logger().info("a_network_per_jail", why=error.text)
+        return None
+
+
 @asynccontextmanager
 async def open_pool(settings: Settings) -> AsyncIterator[JailPool]:
     """Jails, tested. Raises SandboxError naming what the machine lacks."""
@@ -139,17 +149,17 @@ async def open_pool(settings: Settings) -> AsyncIterator[JailPool]:
             if swept := driver.sweep():
                 get_logger().warning("swept_dead_executors", groups=swept)
             init = settings.init_path or build_init(INIT_SOURCE, settings.state_dir)
+            depth = settings.warm_jails or settings.pool_size
+            indices = min(BLOCK_SIZE, 2 * (depth + settings.pool_size) + 8)
+            networks = make_networks(indices)
             walls = Walls(
                 nsjail=find_nsjail(settings.nsjail_path),
                 rootfs=prepare_rootfs(init, settings.state_dir),
                 policy=str(settings.nsjail_policy_dir / "policy.kafel"),
+                networks=networks,
             )
-            depth = settings.warm_jails or settings.pool_size
             pool = JailPool(
-                Jails(walls, driver, first_id, threads),
-                depth=depth,
-                indices=min(BLOCK_SIZE, 2 * (depth + settings.pool_size) + 8),
-                on_failure=note_failure,
+                Jails(walls, driver, first_id, threads), depth=depth, indices=indices, on_failure=note_failure
             )
             metrics.JAILS.labels("ready").set_function(lambda: pool.ready)
             metrics.JAILS.labels("lent").set_function(lambda: pool.lent)
@@ -159,6 +169,8 @@ async def open_pool(settings: Settings) -> AsyncIterator[JailPool]:
                 yield pool
             finally:
                 await pool.close()
+                if networks is not None:
+                    networks.close()
         finally:
             try:
                 driver.close()

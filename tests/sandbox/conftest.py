@@ -14,6 +14,7 @@ import pytest
 from services.executor import sandbox
 from services.executor.sandbox.cgroup import CgroupDriver, detect_driver
 from services.executor.sandbox.jail import Jails
+from services.executor.sandbox.networks import Networks
 from services.executor.sandbox.nsjail import Walls, find_nsjail
 from services.executor.sandbox.pool import JailPool
 from services.executor.sandbox.protocol import Command, Ending, Exited, Limits, SandboxError, Stdin, Stream, Usage
@@ -199,12 +200,15 @@ async def laboratory(state: Path, cgroup_parent: str) -> AsyncIterator[Laborator
             nsjail=find_nsjail(""),
             rootfs=prepare_rootfs(build_init(HERE / "init.c", state), state),
             policy=str(HERE / "policy.kafel"),
+            networks=Networks(INDICES),
         )
         jails = Jails(walls, driver, OUTSIDE, threads)
         pool = JailPool(jails, depth=2, indices=INDICES, on_failure=failures.append)
         await pool.open()
         yield Laboratory(pool, driver, cgroup_parent, failures)
         await pool.close()
+        if walls.networks is not None:
+            walls.networks.close()
         driver.close()
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 from services.executor.sandbox.cgroup import Cgroup, CgroupDriver, Counters, OutOfRoom
 from services.executor.sandbox.channel import Answer, ChannelClosed, InitChannel, ResourceLimit
 from services.executor.sandbox.descriptors import InputPipe, OutputPipe, wait_readable
+from services.executor.sandbox.networks import Network
 from services.executor.sandbox.nsjail import NsjailProcess, Walls
 from services.executor.sandbox.protocol import (
     Cause,
@@ -52,9 +53,11 @@ class Jail:
         init_pidfd: int,
         cgroup: Cgroup,
         next_group: Callable[[], Awaitable[Cgroup]],
+        network: Network | None,
     ) -> None:
         self.index = index
         self.nsjail = nsjail
+        self.network = network
         self.channel = channel
         self.init_pidfd = init_pidfd
         self.cgroups = [cgroup]
@@ -307,9 +310,12 @@ class Jails:
         channel, theirs = InitChannel.pair()
         nsjail: NsjailProcess | None = None
         init_pidfd: int | None = None
+        network: Network | None = None
         try:
+            if self._walls.networks is not None:
+                network = self._walls.networks.take()
             with theirs:
-                nsjail = NsjailProcess.start(self._walls, self._first_outside_id + index, theirs)
+                nsjail = NsjailProcess.start(self._walls, self._first_outside_id + index, theirs, network)
             async with asyncio.timeout(READY_WITHIN):
                 await wait_readable(channel.fileno())
             init_pid = channel.receive_ready()
@@ -317,10 +323,11 @@ class Jails:
             # Init blocks on its socket until we speak, so it is still the process that spoke.
             await self._blocking(functools.partial(cgroup.attach, init_pid))
             next_group = functools.partial(self._move, f"{name}-next", init_pid)
-            return Jail(index, nsjail, channel, init_pidfd, cgroup, next_group)
+            return Jail(index, nsjail, channel, init_pidfd, cgroup, next_group, network)
         except BaseException as error:
             said = nsjail.log_text() if nsjail is not None else ""
             await asyncio.shield(self._take_down(nsjail, channel, init_pidfd, [cgroup]))
+            self._give_back(network)
             if isinstance(error, ChannelClosed | TimeoutError | ProcessLookupError):
                 raise SandboxError("JAIL_START", said or f"nsjail did not start: {error!r}") from error
             raise
@@ -334,6 +341,11 @@ class Jails:
         with contextlib.suppress(SandboxError):
             await jail.settle()
         await self._take_down(jail.nsjail, jail.channel, jail.init_pidfd, jail.cgroups)
+        self._give_back(jail.network)
+
+    def _give_back(self, network: Network | None) -> None:
+        if network is not None and self._walls.networks is not None:
+            self._walls.networks.give_back(network)
 
     async def _move(self, name: str, init_pid: int) -> Cgroup:
         """A fresh group with init in it."""

@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.executor.sandbox.networks import Network, Networks
 from services.executor.sandbox.protocol import SandboxError
 from services.executor.sandbox.rootfs import INSIDE_ID, Rootfs
 
@@ -32,6 +33,8 @@ class Walls:
     """Below ours, so that a full machine still hears heartbeats."""
     proc: bool = False
     """Mounts /proc, read-only."""
+    networks: Networks | None = None
+    """Where jails get their empty network; None where nsjail makes one for each."""
 
 
 def find_nsjail(configured: str) -> str:
@@ -75,7 +78,9 @@ def nsjail_argv(walls: Walls, *, outside_id: int, channel_fd: int, log_fd: int) 
     argv += ["-m", f"none:/work:tmpfs:{scratch}", "-m", f"none:/tmp:tmpfs:{scratch}"]
     if not walls.proc:
         argv.append("--disable_proc")
-    argv += ["--iface_no_lo", "--hostname", "sandbox", "--cwd", "/work"]
+    # -N: the network that nsjail is started in, which is an empty one of ours.
+    argv += ["--iface_no_lo"] if walls.networks is None else ["-N"]
+    argv += ["--hostname", "sandbox", "--cwd", "/work"]
     argv += ["-u", f"{INSIDE_ID}:{outside_id}:1", "-g", f"{INSIDE_ID}:{outside_id}:1"]
     # Address space is no measure of memory: runtimes reserve far more than they use. The group limits memory.
     argv += ["--rlimit_as", "inf", "--rlimit_core", "0", "--rlimit_cpu", "inf", "--rlimit_fsize", "1024"]
@@ -95,8 +100,10 @@ class NsjailProcess:
         self._reaped = False
 
     @classmethod
-    def start(cls, walls: Walls, outside_id: int, channel: socket.socket) -> "NsjailProcess":
-        """Starts one with `channel` for its init. Raises SandboxError.
+    def start(
+        cls, walls: Walls, outside_id: int, channel: socket.socket, network: Network | None = None
+    ) -> "NsjailProcess":
+        """Starts one with `channel` for its init, in `network` where there is one. Raises SandboxError.
 
         posix_spawn shares our memory until the exec, so it costs 0.1 ms whatever our size; a fork would cost 5.
         """
@@ -112,9 +119,16 @@ class NsjailProcess:
                 (os.POSIX_SPAWN_DUP2, log_write, log_write),
             ]
             argv = nsjail_argv(walls, outside_id=outside_id, channel_fd=fd, log_fd=log_write)
-            pid = os.posix_spawn(
-                walls.nsjail, argv, {}, file_actions=actions, setpgroup=0, setsigmask=[], setsigdef=_ignored_by_python()
-            )
+            with network.entered() if network is not None else contextlib.nullcontext():
+                pid = os.posix_spawn(
+                    walls.nsjail,
+                    argv,
+                    {},
+                    file_actions=actions,
+                    setpgroup=0,
+                    setsigmask=[],
+                    setsigdef=_ignored_by_python(),
+                )
         except OSError as error:
             os.close(log_read)
             raise SandboxError("NSJAIL", f"cannot start nsjail: {error}") from error
