@@ -1,8 +1,8 @@
 """Empty networks that jails take turns in."""
 
-import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +12,7 @@ from services.executor.sandbox.protocol import SandboxError
 
 def here() -> str:
     """The network of this thread."""
-    return os.readlink("/proc/thread-self/ns/net")
+    return str(Path("/proc/thread-self/ns/net").readlink())
 
 
 @pytest.fixture
