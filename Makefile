@@ -44,6 +44,10 @@ down-clean: ## Stop everything and delete its data
 install: ## Install what is missing: Debian packages, .venv, buf (quick when nothing is)
 	@scripts/install.sh
 
+.PHONY: languages
+languages: install ## Install what programs may be written in (LANGUAGES="java go"; all by default)
+	@scripts/languages.sh
+
 .PHONY: dev-api
 dev-api: install ## Run a scheduler, a gateway and Envoy in the foreground (after make up-infra)
 	@$(local) dev-api
@@ -83,8 +87,13 @@ types: ## mypy --strict
 	@$(bin)/mypy --strict $(wildcard $(sources))
 
 .PHONY: test
-test: install check ## Everything: make check, then every test against real servers
+test: install check ## Everything: make check, then every test against real servers and in every language
+	@LANGUAGES= scripts/languages.sh
 	@$(bin)/pytest
+
+.PHONY: test-languages
+test-languages: languages ## Only what every language must prove, in real jails
+	@$(bin)/pytest tests/languages
 
 .PHONY: bench
 bench: install ## Measure against a mesh of its own; writes bench/RESULTS.md

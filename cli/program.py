@@ -67,13 +67,16 @@ def build(language: str, files: Sequence[Path], options: Options) -> scheduler_p
 
 
 def language_of(path: Path, languages: Sequence[status_pb2.Language]) -> str:
-    """The language whose extension, name or alias the file's extension is. Raises Fault, listing what there is."""
+    """The language whose name, alias or extension the file's extension is. Raises Fault, listing what there is.
+
+    Names first: two languages may share an extension, as Python and PyPy do, but never a name.
+    """
     extension = path.suffix.lower()
     for language in languages:
-        if extension and extension == language.file_extension:
+        if extension and extension[1:] in (language.name, *language.aliases):
             return language.name
     for language in languages:
-        if extension and extension[1:] in (language.name, *language.aliases):
+        if extension and extension == language.file_extension:
             return language.name
     what = f"the extension {extension} of {path}" if extension else f"{path}, which has no extension"
     raise Fault(f"no language goes with {what}; name one with --language ({available(languages)})", exits.REFUSED)

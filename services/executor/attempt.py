@@ -143,6 +143,10 @@ class Attempt:
         if clash := clashing(names):
             self._finish_unstarted(f"{clash} is used both as a file and as a directory.")
             return
+        if refused := language.refused_option(submission.compile_args):
+            # The scheduler knows the same list; this is for the moment in which it knows an older one.
+            self._finish_unstarted(f"{language.display_name} takes no compiler option {refused}.")
+            return
         prepare = self._begin(evidence_pb2.PHASE_PREPARE)
         async with self._pool.checkout() as box:
             self._box = box
@@ -168,7 +172,8 @@ class Attempt:
             output_bytes=compilation.output_bytes,
             file_bytes=compilation.file_bytes,
         )
-        command = Command(argv=language.compile_argv(names), env=BASE_ENV, merge_output=True)
+        argv, env = language.compile_command(names, self.assignment.submission.compile_args, BASE_ENV)
+        command = Command(argv=argv, env=env, merge_output=True)
         done = self._begin(evidence_pb2.PHASE_COMPILE)
         self.reports.phase(evidence_pb2.PHASE_COMPILE)
         chunker = self._chunker(evidence_pb2.STREAM_COMPILE)
@@ -188,10 +193,8 @@ class Attempt:
     async def _run(self, box: Sandbox, language: Language, names: Sequence[str]) -> None:
         submission = self.assignment.submission
         limits = run_limits(submission)
-        command = Command(
-            argv=language.run_argv(names, submission.args),
-            env={**BASE_ENV, **language.run.env, **submission.env},
-        )
+        argv, env = language.run_command(names, submission.args, limits.memory_bytes, BASE_ENV)
+        command = Command(argv=argv, env={**env, **submission.env})
         done = self._begin(evidence_pb2.PHASE_RUN)
         self.reports.phase(evidence_pb2.PHASE_RUN)
         chunkers = {stream: self._chunker(wire) for stream, wire in _WIRE.items()}

@@ -5,7 +5,7 @@ import functools
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,7 +14,7 @@ from sentinel.v1 import executor_pb2, status_pb2
 
 from services.executor import metrics
 from services.executor.attempt import Attempt
-from services.executor.languages import Language, LanguageFileError, describe, detect, load_languages
+from services.executor.languages import Language, LanguageFileError, describe, detect, jail_files, load_languages
 from services.executor.sandbox.cgroup import detect_driver
 from services.executor.sandbox.ids import BLOCK_SIZE, take_ids
 from services.executor.sandbox.jail import Jails
@@ -35,8 +35,10 @@ INIT_SOURCE = Path(__file__).parent / "sandbox" / "init.c"
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until `stop`, then finishes what runs, at most `drain_grace`. Unfit, it stays up and says why."""
-    languages, described = detect_languages(settings)
+    languages, described, missing = detect_languages(settings)
     metrics.begin_at_zero(languages, settings.pool_size)
+    for name in missing:
+        metrics.LANGUAGE_MISSING.labels(name).set(1)
     refused: list[str] = ["starting"]
     async with AsyncExitStack() as deps:
 
@@ -45,9 +47,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 return refused[0]
             return "draining" if stop.is_set() else None if sessions.connected else "no scheduler answers"
 
-        await deps.enter_async_context(serve_admin(settings.admin_host, settings.metrics_port, not_ready))
+        note = f"languages missing here: {', '.join(missing)}" if missing else ""
+        await deps.enter_async_context(serve_admin(settings.admin_host, settings.metrics_port, not_ready, note=note))
         try:
-            pool = await deps.enter_async_context(open_pool(settings))
+            pool = await deps.enter_async_context(open_pool(settings, languages.values()))
         except SandboxError as error:
             # Fail closed, and stay up to say why: a restart loop would hide the reason.
             refused[0] = str(error)
@@ -109,8 +112,8 @@ def begin_attempt(
     )
 
 
-def detect_languages(settings: Settings) -> tuple[dict[str, Language], list[status_pb2.Language]]:
-    """The languages this machine has. What is missing is logged, never offered."""
+def detect_languages(settings: Settings) -> tuple[dict[str, Language], list[status_pb2.Language], list[str]]:
+    """The languages this machine has, as we use and as we offer them. What it lacks is logged, never offered."""
     defaults = status_pb2.DefaultLimits(
         time_limit_ms=settings.default_time_limit_ms,
         memory_limit_kb=settings.default_memory_limit_kb,
@@ -119,14 +122,19 @@ def detect_languages(settings: Settings) -> tuple[dict[str, Language], list[stat
     )
     found: dict[str, Language] = {}
     described: list[status_pb2.Language] = []
-    for language in load_languages(settings.nsjail_config_dir):
-        version = detect(language)
+    missing: list[str] = []
+    known = load_languages(settings.nsjail_config_dir)
+    # A compiler may take a third of a second to say its version.
+    with ThreadPoolExecutor(4, "detect") as threads:
+        versions = list(threads.map(detect, known))
+    for language, version in zip(known, versions, strict=True):
         if version is None:
-            get_logger().warning("language_missing", language=language.name)
+            get_logger().warning("language_missing", language=language.name, packages=language.packages)
+            missing.append(language.name)
             continue
         found[language.name] = language
         described.append(describe(language, version, defaults))
-    return found, described
+    return found, described, missing
 
 
 def make_networks(count: int) -> Networks | None:
@@ -139,8 +147,8 @@ def make_networks(count: int) -> Networks | None:
 
 
 @asynccontextmanager
-async def open_pool(settings: Settings) -> AsyncIterator[JailPool]:
-    """Jails, tested. Raises SandboxError naming what the machine lacks."""
+async def open_pool(settings: Settings, languages: Iterable[Language]) -> AsyncIterator[JailPool]:
+    """Jails for these languages, tested. Raises SandboxError naming what the machine lacks."""
     with ThreadPoolExecutor(2, "kernel") as threads:
         driver = detect_driver(settings.cgroup_parent)
         driver.open()
@@ -154,7 +162,7 @@ async def open_pool(settings: Settings) -> AsyncIterator[JailPool]:
             networks = make_networks(indices)
             walls = Walls(
                 nsjail=find_nsjail(settings.nsjail_path),
-                rootfs=prepare_rootfs(init, settings.state_dir),
+                rootfs=prepare_rootfs(init, settings.state_dir, jail_files(languages, settings.nsjail_config_dir)),
                 policy=str(settings.nsjail_policy_dir / "policy.kafel"),
                 networks=networks,
             )

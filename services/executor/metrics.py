@@ -17,6 +17,9 @@ SLOTS = Gauge("sentinel_executor_slots", "Slots of this executor.", ["state"])
 JAILS = Gauge("sentinel_executor_jails", "Jails of this executor.", ["state"])
 FAILURES = Counter("sentinel_sandbox_failures_total", "Times that we failed to run a program.", ["reason"])
 CONNECTED = Gauge("sentinel_executor_connected", "1 while there is a session with a scheduler.")
+LANGUAGE_MISSING = Gauge(
+    "sentinel_executor_language_missing", "1 for a language that has a file but no toolchain here.", ["language"]
+)
 
 _REASONS = (
     "CGROUP",

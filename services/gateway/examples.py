@@ -22,6 +22,7 @@ EXAMPLES: dict[str, Any] = {
         "files": [],
         "stdin": "world\n",
         "args": [],
+        "compile_args": [],
         "env": {},
         "status": "SUCCESS",
         "stdout": "hello, world\n",

@@ -13,9 +13,12 @@ Readiness = Callable[[], str | None]
 
 @asynccontextmanager
 async def serve_admin(
-    host: str, port: int, ready: Readiness, registry: CollectorRegistry = REGISTRY
+    host: str, port: int, ready: Readiness, registry: CollectorRegistry = REGISTRY, *, note: str = ""
 ) -> AsyncIterator[int]:
-    """Listens until the block ends; yields the port. Liveness answers as long as the event loop turns."""
+    """Listens until the block ends; yields the port. Liveness answers as long as the event loop turns.
+
+    `note` is one line for operators beneath the answer of readiness; it decides nothing.
+    """
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -26,7 +29,7 @@ async def serve_admin(
 
     async def readyz(_: web.Request) -> web.Response:
         reason = ready()
-        return web.Response(text=f"{reason or 'ready'}\n", status=503 if reason else 200)
+        return web.Response(text="".join(f"{line}\n" for line in (reason or "ready", note) if line), status=503 if reason else 200)
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])

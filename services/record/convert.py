@@ -36,6 +36,7 @@ def submission(record: Record, *, output: bool = True, source: bool = True) -> s
         stdin = request.stdin_base64 or request.stdin.encode()
         message.stdin = stdin.decode(errors="replace")
         message.args.extend(request.args)
+        message.compile_args.extend(request.compile_args)
         message.env.update(request.env)
     if record.evidence is not None:
         message.evidence.ParseFromString(record.evidence)

@@ -99,6 +99,7 @@ class Intake:
             bare.ClearField("idempotency_key")
             digest = hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
         language = await self._language(request.language)
+        _check_compile_args(request, language)
         complete = self._complete(request, language)
         trace = current_trace.get()
         return Draft(
@@ -146,6 +147,17 @@ class Intake:
         if not complete.HasField("cpu_time_limit_ms"):
             complete.cpu_time_limit_ms = complete.time_limit_ms
         return complete
+
+
+def _check_compile_args(request: scheduler_pb2.SubmitRequest, language: status_pb2.Language) -> None:
+    refused = [
+        Violation(f"compile_args[{index}]", f"{language.display_name} takes no compiler option {option!r}")
+        for index, option in enumerate(request.compile_args)
+        if option not in language.compile_options
+    ]
+    if refused:
+        allowed = f"allowed: {_listed(language.compile_options)}" if language.compile_options else "it takes none"
+        raise InvalidField(f"compile_args: {refused[0].description}; {allowed}", violations=refused)
 
 
 def _listed(names: Iterable[str]) -> str:

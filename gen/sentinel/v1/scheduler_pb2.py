@@ -29,7 +29,7 @@ from sentinel.v1 import event_pb2 as sentinel_dot_v1_dot_event__pb2
 from sentinel.v1 import submission_pb2 as sentinel_dot_v1_dot_submission__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsentinel/v1/scheduler.proto\x12\x0bsentinel.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\x1a\x17sentinel/v1/event.proto\x1a\x1csentinel/v1/submission.proto\"\xb5\t\n\rSubmitRequest\x12\x1b\n\x08language\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01( \x12\x1e\n\x0bsource_code\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x30\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x17.sentinel.v1.SourceFileB\x08\xbaH\x05\x92\x01\x02\x10 \x12\x18\n\x05stdin\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10\x12\x1f\n\x0cstdin_base64\x18\x05 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x10\x12]\n\x04\x61rgs\x18\x06 \x03(\tBO\xbaHL\x92\x01I\x10@\"Er\x03(\x80 \xba\x01=\n\x0b\x61rgs.no_nul\x12\x14must not contain NUL\x1a\x18!this.contains(\'\\u0000\')\x12\xa7\x02\n\x03\x65nv\x18\x07 \x03(\x0b\x32#.sentinel.v1.SubmitRequest.EnvEntryB\xf4\x01\xbaH\xf0\x01\x9a\x01\xec\x01\x10@\"\xa1\x01r 2\x1e^[A-Za-z_][A-Za-z0-9_]{0,127}$\xba\x01|\n\x0c\x65nv.reserved\x12\x32names beginning with LD_ or SENTINEL_ are reserved\x1a\x38!this.startsWith(\'LD_\') && !this.startsWith(\'SENTINEL_\')*Dr\x03(\x80 \xba\x01<\n\nenv.no_nul\x12\x14must not contain NUL\x1a\x18!this.contains(\'\\u0000\')\x12\'\n\rtime_limit_ms\x18\x08 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xb0\xea\x01(\x01H\x00\x88\x01\x01\x12+\n\x11\x63pu_time_limit_ms\x18\t \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xb0\xea\x01(\x01H\x01\x88\x01\x01\x12*\n\x0fmemory_limit_kb\x18\n \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\x80@(\x80 H\x02\x88\x01\x01\x12(\n\x0foutput_limit_kb\x18\x0b \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x01H\x03\x88\x01\x01\x12&\n\rprocess_limit\x18\x0c \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01H\x04\x88\x01\x01\x12\x0f\n\x07network\x18\r \x01(\x08\x12.\n\x0fidempotency_key\x18\x0e \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[ -~]{0,128}$\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:\xcd\x01\xbaH\xc9\x01\x1an\n\x0fsource.required\x12\'send source_code or files, and not both\x1a\x32(this.source_code != \'\') != (size(this.files) > 0)\x1aW\n\x0c\x66iles.unique\x12#files: every name must be different\x1a\"this.files.map(f, f.name).unique()B\x10\n\x0e_time_limit_msB\x14\n\x12_cpu_time_limit_msB\x12\n\x10_memory_limit_kbB\x12\n\x10_output_limit_kbB\x10\n\x0e_process_limit\"E\n\x0eSubmitResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.sentinel.v1.Status\"V\n\x12SubmitBatchRequest\x12@\n\x0bsubmissions\x18\x01 \x03(\x0b\x32\x1a.sentinel.v1.SubmitRequestB\x0f\xbaH\x0c\x92\x01\t\x08\x01\x10\x64\"\x03\xd8\x01\x03\"r\n\tBatchItem\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.sentinel.v1.Status\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x88\x01\x01\x42\x08\n\x06_error\"<\n\x13SubmitBatchResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.sentinel.v1.BatchItem\")\n\rCancelRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"=\n\x0e\x43\x61ncelResponse\x12+\n\nsubmission\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.Submission\"`\n\nRunRequest\x12\x36\n\nsubmission\x18\x01 \x01(\x0b\x32\x1a.sentinel.v1.SubmitRequestB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x12keep_on_disconnect\x18\x02 \x01(\x08\"0\n\x0bRunResponse\x12!\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x12.sentinel.v1.Event\"P\n\x16RunToCompletionRequest\x12\x36\n\nsubmission\x18\x01 \x01(\x0b\x32\x1a.sentinel.v1.SubmitRequestB\x06\xbaH\x03\xc8\x01\x01\"F\n\x17RunToCompletionResponse\x12+\n\nsubmission\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.Submission\"C\n\x06\x41ttach\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"?\n\x06Resize\x12\x18\n\x04rows\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\x12\x1b\n\x07\x63olumns\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\"\xfc\x01\n\x0fInteractRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.RunRequestH\x00\x12%\n\x06\x61ttach\x18\x02 \x01(\x0b\x32\x13.sentinel.v1.AttachH\x00\x12\x1c\n\x05stdin\x18\x03 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04H\x00\x12\x13\n\tstdin_end\x18\x04 \x01(\x08H\x00\x12\x1d\n\x06signal\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x30\x02\x30\t0\x0fH\x00\x12%\n\x06resize\x18\x06 \x01(\x0b\x32\x13.sentinel.v1.ResizeH\x00\x12\x10\n\x06\x63\x61ncel\x18\x07 \x01(\x08H\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"5\n\x10InteractResponse\x12!\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x12.sentinel.v1.Event2\x8d\x05\n\x10SchedulerService\x12\x61\n\x06Submit\x12\x1a.sentinel.v1.SubmitRequest\x1a\x1b.sentinel.v1.SubmitResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/submissions:\x01*\x12v\n\x0bSubmitBatch\x12\x1f.sentinel.v1.SubmitBatchRequest\x1a .sentinel.v1.SubmitBatchResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/submissions:batch:\x01*\x12}\n\x06\x43\x61ncel\x12\x1a.sentinel.v1.CancelRequest\x1a\x1b.sentinel.v1.CancelResponse\":\x82\xd3\xe4\x93\x02\x34\"#/api/v1/submissions/{job_id}:cancel:\x01*b\nsubmission\x12:\n\x03Run\x12\x17.sentinel.v1.RunRequest\x1a\x18.sentinel.v1.RunResponse0\x01\x12\x95\x01\n\x0fRunToCompletion\x12#.sentinel.v1.RunToCompletionRequest\x1a$.sentinel.v1.RunToCompletionResponse\"7\x82\xd3\xe4\x93\x02\x31\"\x17/api/v1/submissions:run:\nsubmissionb\nsubmission\x12K\n\x08Interact\x12\x1c.sentinel.v1.InteractRequest\x1a\x1d.sentinel.v1.InteractResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsentinel/v1/scheduler.proto\x12\x0bsentinel.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/rpc/status.proto\x1a\x17sentinel/v1/event.proto\x1a\x1csentinel/v1/submission.proto\"\xdb\t\n\rSubmitRequest\x12\x1b\n\x08language\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01( \x12\x1e\n\x0bsource_code\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x30\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x17.sentinel.v1.SourceFileB\x08\xbaH\x05\x92\x01\x02\x10 \x12\x18\n\x05stdin\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x10\x12\x1f\n\x0cstdin_base64\x18\x05 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x10\x12]\n\x04\x61rgs\x18\x06 \x03(\tBO\xbaHL\x92\x01I\x10@\"Er\x03(\x80 \xba\x01=\n\x0b\x61rgs.no_nul\x12\x14must not contain NUL\x1a\x18!this.contains(\'\\u0000\')\x12\xa7\x02\n\x03\x65nv\x18\x07 \x03(\x0b\x32#.sentinel.v1.SubmitRequest.EnvEntryB\xf4\x01\xbaH\xf0\x01\x9a\x01\xec\x01\x10@\"\xa1\x01r 2\x1e^[A-Za-z_][A-Za-z0-9_]{0,127}$\xba\x01|\n\x0c\x65nv.reserved\x12\x32names beginning with LD_ or SENTINEL_ are reserved\x1a\x38!this.startsWith(\'LD_\') && !this.startsWith(\'SENTINEL_\')*Dr\x03(\x80 \xba\x01<\n\nenv.no_nul\x12\x14must not contain NUL\x1a\x18!this.contains(\'\\u0000\')\x12\'\n\rtime_limit_ms\x18\x08 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xb0\xea\x01(\x01H\x00\x88\x01\x01\x12+\n\x11\x63pu_time_limit_ms\x18\t \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xb0\xea\x01(\x01H\x01\x88\x01\x01\x12*\n\x0fmemory_limit_kb\x18\n \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\x80@(\x80 H\x02\x88\x01\x01\x12(\n\x0foutput_limit_kb\x18\x0b \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80@(\x01H\x03\x88\x01\x01\x12&\n\rprocess_limit\x18\x0c \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x80\x02(\x01H\x04\x88\x01\x01\x12\x0f\n\x07network\x18\r \x01(\x08\x12.\n\x0fidempotency_key\x18\x0e \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[ -~]{0,128}$\x12$\n\x0c\x63ompile_args\x18\x0f \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x10\"\x04r\x02(@\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:\xcd\x01\xbaH\xc9\x01\x1an\n\x0fsource.required\x12\'send source_code or files, and not both\x1a\x32(this.source_code != \'\') != (size(this.files) > 0)\x1aW\n\x0c\x66iles.unique\x12#files: every name must be different\x1a\"this.files.map(f, f.name).unique()B\x10\n\x0e_time_limit_msB\x14\n\x12_cpu_time_limit_msB\x12\n\x10_memory_limit_kbB\x12\n\x10_output_limit_kbB\x10\n\x0e_process_limit\"E\n\x0eSubmitResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.sentinel.v1.Status\"V\n\x12SubmitBatchRequest\x12@\n\x0bsubmissions\x18\x01 \x03(\x0b\x32\x1a.sentinel.v1.SubmitRequestB\x0f\xbaH\x0c\x92\x01\t\x08\x01\x10\x64\"\x03\xd8\x01\x03\"r\n\tBatchItem\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x06status\x18\x02 \x01(\x0e\x32\x13.sentinel.v1.Status\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x88\x01\x01\x42\x08\n\x06_error\"<\n\x13SubmitBatchResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.sentinel.v1.BatchItem\")\n\rCancelRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"=\n\x0e\x43\x61ncelResponse\x12+\n\nsubmission\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.Submission\"`\n\nRunRequest\x12\x36\n\nsubmission\x18\x01 \x01(\x0b\x32\x1a.sentinel.v1.SubmitRequestB\x06\xbaH\x03\xc8\x01\x01\x12\x1a\n\x12keep_on_disconnect\x18\x02 \x01(\x08\"0\n\x0bRunResponse\x12!\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x12.sentinel.v1.Event\"P\n\x16RunToCompletionRequest\x12\x36\n\nsubmission\x18\x01 \x01(\x0b\x32\x1a.sentinel.v1.SubmitRequestB\x06\xbaH\x03\xc8\x01\x01\"F\n\x17RunToCompletionResponse\x12+\n\nsubmission\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.Submission\"C\n\x06\x41ttach\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"?\n\x06Resize\x12\x18\n\x04rows\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\x12\x1b\n\x07\x63olumns\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x01\"\xfc\x01\n\x0fInteractRequest\x12&\n\x03run\x18\x01 \x01(\x0b\x32\x17.sentinel.v1.RunRequestH\x00\x12%\n\x06\x61ttach\x18\x02 \x01(\x0b\x32\x13.sentinel.v1.AttachH\x00\x12\x1c\n\x05stdin\x18\x03 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x04H\x00\x12\x13\n\tstdin_end\x18\x04 \x01(\x08H\x00\x12\x1d\n\x06signal\x18\x05 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x30\x02\x30\t0\x0fH\x00\x12%\n\x06resize\x18\x06 \x01(\x0b\x32\x13.sentinel.v1.ResizeH\x00\x12\x10\n\x06\x63\x61ncel\x18\x07 \x01(\x08H\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"5\n\x10InteractResponse\x12!\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x12.sentinel.v1.Event2\x8d\x05\n\x10SchedulerService\x12\x61\n\x06Submit\x12\x1a.sentinel.v1.SubmitRequest\x1a\x1b.sentinel.v1.SubmitResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/submissions:\x01*\x12v\n\x0bSubmitBatch\x12\x1f.sentinel.v1.SubmitBatchRequest\x1a .sentinel.v1.SubmitBatchResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/submissions:batch:\x01*\x12}\n\x06\x43\x61ncel\x12\x1a.sentinel.v1.CancelRequest\x1a\x1b.sentinel.v1.CancelResponse\":\x82\xd3\xe4\x93\x02\x34\"#/api/v1/submissions/{job_id}:cancel:\x01*b\nsubmission\x12:\n\x03Run\x12\x17.sentinel.v1.RunRequest\x1a\x18.sentinel.v1.RunResponse0\x01\x12\x95\x01\n\x0fRunToCompletion\x12#.sentinel.v1.RunToCompletionRequest\x1a$.sentinel.v1.RunToCompletionResponse\"7\x82\xd3\xe4\x93\x02\x31\"\x17/api/v1/submissions:run:\nsubmissionb\nsubmission\x12K\n\x08Interact\x12\x1c.sentinel.v1.InteractRequest\x1a\x1d.sentinel.v1.InteractResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,6 +64,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITREQUEST'].fields_by_name['process_limit']._serialized_options = b'\272H\007\032\005\030\200\002(\001'
   _globals['_SUBMITREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
   _globals['_SUBMITREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\272H\022r\0202\016^[ -~]{0,128}$'
+  _globals['_SUBMITREQUEST'].fields_by_name['compile_args']._loaded_options = None
+  _globals['_SUBMITREQUEST'].fields_by_name['compile_args']._serialized_options = b'\272H\013\222\001\010\020\020\"\004r\002(@'
   _globals['_SUBMITREQUEST']._loaded_options = None
   _globals['_SUBMITREQUEST']._serialized_options = b'\272H\311\001\032n\n\017source.required\022\'send source_code or files, and not both\0322(this.source_code != \'\') != (size(this.files) > 0)\032W\n\014files.unique\022#files: every name must be different\032\"this.files.map(f, f.name).unique()'
   _globals['_SUBMITBATCHREQUEST'].fields_by_name['submissions']._loaded_options = None
@@ -97,37 +99,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULERSERVICE'].methods_by_name['RunToCompletion']._loaded_options = None
   _globals['_SCHEDULERSERVICE'].methods_by_name['RunToCompletion']._serialized_options = b'\202\323\344\223\0021\"\027/api/v1/submissions:run:\nsubmissionb\nsubmission'
   _globals['_SUBMITREQUEST']._serialized_start=184
-  _globals['_SUBMITREQUEST']._serialized_end=1389
-  _globals['_SUBMITREQUEST_ENVENTRY']._serialized_start=1041
-  _globals['_SUBMITREQUEST_ENVENTRY']._serialized_end=1083
-  _globals['_SUBMITRESPONSE']._serialized_start=1391
-  _globals['_SUBMITRESPONSE']._serialized_end=1460
-  _globals['_SUBMITBATCHREQUEST']._serialized_start=1462
-  _globals['_SUBMITBATCHREQUEST']._serialized_end=1548
-  _globals['_BATCHITEM']._serialized_start=1550
-  _globals['_BATCHITEM']._serialized_end=1664
-  _globals['_SUBMITBATCHRESPONSE']._serialized_start=1666
-  _globals['_SUBMITBATCHRESPONSE']._serialized_end=1726
-  _globals['_CANCELREQUEST']._serialized_start=1728
-  _globals['_CANCELREQUEST']._serialized_end=1769
-  _globals['_CANCELRESPONSE']._serialized_start=1771
-  _globals['_CANCELRESPONSE']._serialized_end=1832
-  _globals['_RUNREQUEST']._serialized_start=1834
-  _globals['_RUNREQUEST']._serialized_end=1930
-  _globals['_RUNRESPONSE']._serialized_start=1932
-  _globals['_RUNRESPONSE']._serialized_end=1980
-  _globals['_RUNTOCOMPLETIONREQUEST']._serialized_start=1982
-  _globals['_RUNTOCOMPLETIONREQUEST']._serialized_end=2062
-  _globals['_RUNTOCOMPLETIONRESPONSE']._serialized_start=2064
-  _globals['_RUNTOCOMPLETIONRESPONSE']._serialized_end=2134
-  _globals['_ATTACH']._serialized_start=2136
-  _globals['_ATTACH']._serialized_end=2203
-  _globals['_RESIZE']._serialized_start=2205
-  _globals['_RESIZE']._serialized_end=2268
-  _globals['_INTERACTREQUEST']._serialized_start=2271
-  _globals['_INTERACTREQUEST']._serialized_end=2523
-  _globals['_INTERACTRESPONSE']._serialized_start=2525
-  _globals['_INTERACTRESPONSE']._serialized_end=2578
-  _globals['_SCHEDULERSERVICE']._serialized_start=2581
-  _globals['_SCHEDULERSERVICE']._serialized_end=3234
+  _globals['_SUBMITREQUEST']._serialized_end=1427
+  _globals['_SUBMITREQUEST_ENVENTRY']._serialized_start=1079
+  _globals['_SUBMITREQUEST_ENVENTRY']._serialized_end=1121
+  _globals['_SUBMITRESPONSE']._serialized_start=1429
+  _globals['_SUBMITRESPONSE']._serialized_end=1498
+  _globals['_SUBMITBATCHREQUEST']._serialized_start=1500
+  _globals['_SUBMITBATCHREQUEST']._serialized_end=1586
+  _globals['_BATCHITEM']._serialized_start=1588
+  _globals['_BATCHITEM']._serialized_end=1702
+  _globals['_SUBMITBATCHRESPONSE']._serialized_start=1704
+  _globals['_SUBMITBATCHRESPONSE']._serialized_end=1764
+  _globals['_CANCELREQUEST']._serialized_start=1766
+  _globals['_CANCELREQUEST']._serialized_end=1807
+  _globals['_CANCELRESPONSE']._serialized_start=1809
+  _globals['_CANCELRESPONSE']._serialized_end=1870
+  _globals['_RUNREQUEST']._serialized_start=1872
+  _globals['_RUNREQUEST']._serialized_end=1968
+  _globals['_RUNRESPONSE']._serialized_start=1970
+  _globals['_RUNRESPONSE']._serialized_end=2018
+  _globals['_RUNTOCOMPLETIONREQUEST']._serialized_start=2020
+  _globals['_RUNTOCOMPLETIONREQUEST']._serialized_end=2100
+  _globals['_RUNTOCOMPLETIONRESPONSE']._serialized_start=2102
+  _globals['_RUNTOCOMPLETIONRESPONSE']._serialized_end=2172
+  _globals['_ATTACH']._serialized_start=2174
+  _globals['_ATTACH']._serialized_end=2241
+  _globals['_RESIZE']._serialized_start=2243
+  _globals['_RESIZE']._serialized_end=2306
+  _globals['_INTERACTREQUEST']._serialized_start=2309
+  _globals['_INTERACTREQUEST']._serialized_end=2561
+  _globals['_INTERACTRESPONSE']._serialized_start=2563
+  _globals['_INTERACTRESPONSE']._serialized_end=2616
+  _globals['_SCHEDULERSERVICE']._serialized_start=2619
+  _globals['_SCHEDULERSERVICE']._serialized_end=3272
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,7 @@ class SubmitRequest(_message.Message):
     PROCESS_LIMIT_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    COMPILE_ARGS_FIELD_NUMBER: _builtins.int
     language: _builtins.str
     """Name or alias of a language from ListLanguages; case does not matter. Required."""
     source_code: _builtins.str
@@ -99,6 +100,10 @@ class SubmitRequest(_message.Message):
         `LD_*` and `SENTINEL_*` are refused.
         """
 
+    @_builtins.property
+    def compile_args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Options for the compiler, at most 16, each one of the language's `compile_options`."""
+
     def __init__(
         self,
         *,
@@ -116,10 +121,11 @@ class SubmitRequest(_message.Message):
         process_limit: _builtins.int | None = ...,
         network: _builtins.bool = ...,
         idempotency_key: _builtins.str = ...,
+        compile_args: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cpu_time_limit_ms", b"_cpu_time_limit_ms", "_memory_limit_kb", b"_memory_limit_kb", "_output_limit_kb", b"_output_limit_kb", "_process_limit", b"_process_limit", "_time_limit_ms", b"_time_limit_ms", "cpu_time_limit_ms", b"cpu_time_limit_ms", "memory_limit_kb", b"memory_limit_kb", "output_limit_kb", b"output_limit_kb", "process_limit", b"process_limit", "time_limit_ms", b"time_limit_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_time_limit_ms", b"_cpu_time_limit_ms", "_memory_limit_kb", b"_memory_limit_kb", "_output_limit_kb", b"_output_limit_kb", "_process_limit", b"_process_limit", "_time_limit_ms", b"_time_limit_ms", "args", b"args", "cpu_time_limit_ms", b"cpu_time_limit_ms", "env", b"env", "files", b"files", "idempotency_key", b"idempotency_key", "language", b"language", "memory_limit_kb", b"memory_limit_kb", "network", b"network", "output_limit_kb", b"output_limit_kb", "process_limit", b"process_limit", "source_code", b"source_code", "stdin", b"stdin", "stdin_base64", b"stdin_base64", "time_limit_ms", b"time_limit_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cpu_time_limit_ms", b"_cpu_time_limit_ms", "_memory_limit_kb", b"_memory_limit_kb", "_output_limit_kb", b"_output_limit_kb", "_process_limit", b"_process_limit", "_time_limit_ms", b"_time_limit_ms", "args", b"args", "compile_args", b"compile_args", "cpu_time_limit_ms", b"cpu_time_limit_ms", "env", b"env", "files", b"files", "idempotency_key", b"idempotency_key", "language", b"language", "memory_limit_kb", b"memory_limit_kb", "network", b"network", "output_limit_kb", b"output_limit_kb", "process_limit", b"process_limit", "source_code", b"source_code", "stdin", b"stdin", "stdin_base64", b"stdin_base64", "time_limit_ms", b"time_limit_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cpu_time_limit_ms: _TypeAlias = _typing.Literal["cpu_time_limit_ms"]  # noqa: Y015
     _WhichOneofArgType__cpu_time_limit_ms: _TypeAlias = _typing.Literal["_cpu_time_limit_ms", b"_cpu_time_limit_ms"]  # noqa: Y015

@@ -262,6 +262,7 @@ class Language(_message.Message):
     DEFAULT_LIMITS_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
     COMPILED_FIELD_NUMBER: _builtins.int
+    COMPILE_OPTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Canonical name, such as `python`."""
     display_name: _builtins.str
@@ -284,6 +285,10 @@ class Language(_message.Message):
     def default_limits(self) -> Global___DefaultLimits:
         """Limits where a submission names none."""
 
+    @_builtins.property
+    def compile_options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What `compile_args` may hold, word for word."""
+
     def __init__(
         self,
         *,
@@ -296,10 +301,11 @@ class Language(_message.Message):
         default_limits: Global___DefaultLimits | None = ...,
         template: _builtins.str = ...,
         compiled: _builtins.bool = ...,
+        compile_options: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compiler", b"_compiler", "compiler", b"compiler", "default_limits", b"default_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compiler", b"_compiler", "aliases", b"aliases", "compiled", b"compiled", "compiler", b"compiler", "default_limits", b"default_limits", "display_name", b"display_name", "file_extension", b"file_extension", "name", b"name", "template", b"template", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compiler", b"_compiler", "aliases", b"aliases", "compile_options", b"compile_options", "compiled", b"compiled", "compiler", b"compiler", "default_limits", b"default_limits", "display_name", b"display_name", "file_extension", b"file_extension", "name", b"name", "template", b"template", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compiler: _TypeAlias = _typing.Literal["compiler"]  # noqa: Y015
     _WhichOneofArgType__compiler: _TypeAlias = _typing.Literal["_compiler", b"_compiler"]  # noqa: Y015

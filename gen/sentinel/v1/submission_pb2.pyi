@@ -205,6 +205,7 @@ class Submission(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    COMPILE_ARGS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """UUIDv7, given at acceptance; sorts by time of acceptance."""
     language: _builtins.str
@@ -287,6 +288,10 @@ class Submission(_message.Message):
     def failure(self) -> Global___Failure:
         """Set exactly when `status` is INTERNAL_ERROR."""
 
+    @_builtins.property
+    def compile_args(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Options given to the compiler, in order."""
+
     def __init__(
         self,
         *,
@@ -322,10 +327,11 @@ class Submission(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         evidence: _evidence_pb2.Evidence | None = ...,
         failure: Global___Failure | None = ...,
+        compile_args: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compile_output_base64", b"_compile_output_base64", "_cpu_time_ms", b"_cpu_time_ms", "_evidence", b"_evidence", "_exit_code", b"_exit_code", "_failure", b"_failure", "_finished_at", b"_finished_at", "_memory_used_kb", b"_memory_used_kb", "_signal", b"_signal", "_started_at", b"_started_at", "_stderr_base64", b"_stderr_base64", "_stdout_base64", b"_stdout_base64", "_time_used_ms", b"_time_used_ms", "compile_output_base64", b"compile_output_base64", "cpu_time_ms", b"cpu_time_ms", "created_at", b"created_at", "evidence", b"evidence", "exit_code", b"exit_code", "failure", b"failure", "finished_at", b"finished_at", "memory_used_kb", b"memory_used_kb", "signal", b"signal", "started_at", b"started_at", "stderr_base64", b"stderr_base64", "stdout_base64", b"stdout_base64", "time_used_ms", b"time_used_ms", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compile_output_base64", b"_compile_output_base64", "_cpu_time_ms", b"_cpu_time_ms", "_evidence", b"_evidence", "_exit_code", b"_exit_code", "_failure", b"_failure", "_finished_at", b"_finished_at", "_memory_used_kb", b"_memory_used_kb", "_signal", b"_signal", "_started_at", b"_started_at", "_stderr_base64", b"_stderr_base64", "_stdout_base64", b"_stdout_base64", "_time_used_ms", b"_time_used_ms", "args", b"args", "attempt", b"attempt", "compile_output", b"compile_output", "compile_output_base64", b"compile_output_base64", "cpu_time_limit_ms", b"cpu_time_limit_ms", "cpu_time_ms", b"cpu_time_ms", "created_at", b"created_at", "env", b"env", "evidence", b"evidence", "exit_code", b"exit_code", "failure", b"failure", "files", b"files", "finished_at", b"finished_at", "job_id", b"job_id", "language", b"language", "memory_limit_kb", b"memory_limit_kb", "memory_used_kb", b"memory_used_kb", "network", b"network", "output_limit_kb", b"output_limit_kb", "process_limit", b"process_limit", "signal", b"signal", "source_code", b"source_code", "started_at", b"started_at", "status", b"status", "stderr", b"stderr", "stderr_base64", b"stderr_base64", "stdin", b"stdin", "stdout", b"stdout", "stdout_base64", b"stdout_base64", "time_limit_ms", b"time_limit_ms", "time_used_ms", b"time_used_ms", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compile_output_base64", b"_compile_output_base64", "_cpu_time_ms", b"_cpu_time_ms", "_evidence", b"_evidence", "_exit_code", b"_exit_code", "_failure", b"_failure", "_finished_at", b"_finished_at", "_memory_used_kb", b"_memory_used_kb", "_signal", b"_signal", "_started_at", b"_started_at", "_stderr_base64", b"_stderr_base64", "_stdout_base64", b"_stdout_base64", "_time_used_ms", b"_time_used_ms", "args", b"args", "attempt", b"attempt", "compile_args", b"compile_args", "compile_output", b"compile_output", "compile_output_base64", b"compile_output_base64", "cpu_time_limit_ms", b"cpu_time_limit_ms", "cpu_time_ms", b"cpu_time_ms", "created_at", b"created_at", "env", b"env", "evidence", b"evidence", "exit_code", b"exit_code", "failure", b"failure", "files", b"files", "finished_at", b"finished_at", "job_id", b"job_id", "language", b"language", "memory_limit_kb", b"memory_limit_kb", "memory_used_kb", b"memory_used_kb", "network", b"network", "output_limit_kb", b"output_limit_kb", "process_limit", b"process_limit", "signal", b"signal", "source_code", b"source_code", "started_at", b"started_at", "status", b"status", "stderr", b"stderr", "stderr_base64", b"stderr_base64", "stdin", b"stdin", "stdout", b"stdout", "stdout_base64", b"stdout_base64", "time_limit_ms", b"time_limit_ms", "time_used_ms", b"time_used_ms", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compile_output_base64: _TypeAlias = _typing.Literal["compile_output_base64"]  # noqa: Y015
     _WhichOneofArgType__compile_output_base64: _TypeAlias = _typing.Literal["_compile_output_base64", b"_compile_output_base64"]  # noqa: Y015

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,16 +65,18 @@ def build_init(source: Path, cache: Path) -> Path:
     return built
 
 
-def prepare_rootfs(init: Path, cache: Path) -> Rootfs:
+def prepare_rootfs(init: Path, cache: Path, extra: Mapping[str, bytes] | None = None) -> Rootfs:
     """Makes our part of the root, once per content, and says what to mount. Executors on one machine share it.
 
+    `extra` are more files by path beneath BASE, such as `etc/php/8.2/cli/php.ini`.
     Raises SandboxError where the directory cannot be used: a jail's user must be able to reach it, run programs from
     it and, unless devices are bound one by one, open devices in it.
     """
     digest = hashlib.sha256()
-    files = {name: text.encode() for name, text in _ETC.items()}
+    files = {f"etc/{name}": text.encode() for name, text in _ETC.items()}
+    files.update(extra or {})
     with contextlib.suppress(OSError):
-        files["ld.so.cache"] = Path("/etc/ld.so.cache").read_bytes()
+        files["etc/ld.so.cache"] = Path("/etc/ld.so.cache").read_bytes()
     alternatives = {p.name: str(p.readlink()) for p in sorted(Path("/etc/alternatives").glob("*")) if p.is_symlink()}
     for name, content in files.items():
         digest.update(f"{name} {len(content)} ".encode() + content)
@@ -104,7 +107,8 @@ def _build(base: Path, init: Path, files: dict[str, bytes], alternatives: dict[s
         (scratch / "etc" / "alternatives").mkdir(parents=True)
         (scratch / "dev").mkdir()
         for name, content in files.items():
-            (scratch / "etc" / name).write_bytes(content)
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / name).write_bytes(content)
         for name, target in alternatives.items():
             (scratch / "etc" / "alternatives" / name).symlink_to(target)
         for name, target in (("fd", "/proc/self/fd"), ("shm", "/tmp"), ("stdin", "fd/0"), ("stdout", "fd/1")):  # noqa: S108
@@ -117,7 +121,7 @@ def _build(base: Path, init: Path, files: dict[str, bytes], alternatives: dict[s
         shutil.copyfile(init, scratch / "init")
         # Executable and not readable: the kernel then makes the process undumpable from its first instruction.
         (scratch / "init").chmod(0o111)
-        for directory in (scratch, scratch / "etc", scratch / "etc" / "alternatives", scratch / "dev"):
+        for directory in (scratch, *(path for path in scratch.rglob("*") if path.is_dir() and not path.is_symlink())):
             directory.chmod(0o755)
         try:
             scratch.rename(base)

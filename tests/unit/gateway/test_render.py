@@ -34,6 +34,7 @@ def test_a_submission_looks_as_the_transcoder_prints_it() -> None:
         "files": [{"name": "a.py", "content": "", "content_base64": "AQ=="}],
         "stdin": "",
         "args": [],
+        "compile_args": [],
         "env": {"A": "b"},
         "status": "SUCCESS",
         "stdout": "grün\n",

@@ -1,0 +1,3 @@
+set -euo pipefail
+boom() { no_such_command; }
+boom

@@ -1,0 +1,3 @@
+source "$(dirname "$0")/lib/part.sh"
+IFS="|"
+echo "$(word) $* $GREETING"

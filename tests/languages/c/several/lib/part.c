@@ -1,0 +1,3 @@
+#include "part.h"
+
+const char *word(void) { return "part"; }

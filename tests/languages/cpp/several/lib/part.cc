@@ -1,0 +1,3 @@
+#include "part.hpp"
+
+std::string word() { return "part"; }

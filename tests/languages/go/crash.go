@@ -1,0 +1,6 @@
+package main
+
+func main() {
+	var numbers map[string]int
+	numbers["nobody"] = 1
+}

@@ -1,0 +1,4 @@
+package lib
+
+// Word is one.
+func Word() string { return "part" }

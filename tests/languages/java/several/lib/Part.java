@@ -1,0 +1,7 @@
+package lib;
+
+public class Part {
+    public static String word() {
+        return "part";
+    }
+}

@@ -1,0 +1,5 @@
+local function boom()
+  error("nobody catches this")
+end
+
+boom()

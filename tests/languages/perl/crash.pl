@@ -1,0 +1,4 @@
+use strict;
+use warnings;
+
+die "nobody catches this\n";

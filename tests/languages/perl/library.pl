@@ -1,0 +1,38 @@
+use strict;
+use warnings;
+use Data::Dumper;
+use Digest::SHA qw(sha256_hex);
+use File::Spec;
+use File::Temp qw(tempfile);
+use IO::Select;
+use IPC::Open3;
+use JSON::PP;
+use List::Util qw(sum max first reduce);
+use POSIX qw(floor :sys_wait_h);
+use Scalar::Util qw(blessed);
+use Storable qw(dclone);
+use Time::HiRes qw(sleep time);
+use threads;
+use threads::shared;
+
+$| = 1;
+my $total : shared = 0;
+$_->join for map { threads->create( sub { lock $total; $total++ } ) } 1 .. 4;
+print "threads $total\n";
+print 'subprocess ', `echo child`;
+pipe my $reader, my $writer;
+my $pid = fork;
+if ( !$pid ) { syswrite $writer, '49'; POSIX::_exit(0) }
+waitpid $pid, 0;
+sysread $reader, my $said, 9;
+print "fork $said\n";
+my ( $file, $name ) = tempfile();
+print {$file} 'kept';
+close $file;
+open my $again, '<', $name or die;
+print 'tempfile ', <$again>, "\n";
+print 'json ', JSON::PP->new->canonical->encode( { b => 2, a => [ 1, 2 ] } ), "\n";
+print 'digest ', substr( sha256_hex('x'), 0, 8 ), ' ', sum( 1 .. 9 ), "\n";
+local $SIG{ALRM} = sub { die "alarm\n" };
+eval { Time::HiRes::alarm(0.02); sleep 5; };
+print "signal $@";

@@ -1,0 +1,7 @@
+package Part;
+use strict;
+use warnings;
+
+sub word { return "part" }
+
+1;

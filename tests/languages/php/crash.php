@@ -1,0 +1,7 @@
+<?php
+function boom(): never
+{
+    throw new LogicException("nobody catches this");
+}
+
+boom();

@@ -1,0 +1,20 @@
+<?php
+echo 'subprocess ', trim(shell_exec('echo child')), "\n";
+$process = proc_open(['/usr/bin/tr', 'a', 'b'], [['pipe', 'r'], ['pipe', 'w']], $pipes);
+fwrite($pipes[0], 'a');
+fclose($pipes[0]);
+echo 'proc_open ', stream_get_contents($pipes[1]), ' ', proc_close($process), "\n";
+$file = tmpfile();
+fwrite($file, 'kept');
+rewind($file);
+echo 'tempfile ', fread($file, 9), "\n";
+$name = tempnam(sys_get_temp_dir(), 'note');
+file_put_contents($name, 'again');
+echo 'tempnam ', file_get_contents($name), "\n";
+echo 'json ', json_encode(['a' => [1, 2.5, 'ü']], JSON_UNESCAPED_UNICODE), "\n";
+echo 'digest ', substr(hash('sha256', 'x'), 0, 8), ' ', strlen(random_bytes(4)), "\n";
+echo 'ctype ', var_export(ctype_alpha('abc'), true), ' ', preg_replace('/\d+/', '#', 'a12'), "\n";
+echo 'date ', (new DateTimeImmutable('2024-02-28'))->modify('+2 days')->format('Y-m-d'), "\n";
+$fiber = new Fiber(fn (): int => Fiber::suspend(7) ?? 0);
+echo 'fiber ', $fiber->start(), "\n";
+usleep(2000);

@@ -1,0 +1,5 @@
+<?php
+function word(): string
+{
+    return "part";
+}

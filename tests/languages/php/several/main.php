@@ -1,0 +1,4 @@
+<?php
+require __DIR__ . "/lib/part.php";
+
+echo word(), " ", implode("|", array_slice($argv, 1)), " ", getenv("GREETING"), "\n";

@@ -1,0 +1,53 @@
+"""A ledger: reads movements of money, refuses what cannot be, prints what is left."""
+
+import sys
+from collections import defaultdict
+
+
+class Refused(Exception):
+    """A movement that cannot be."""
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.accounts: defaultdict = defaultdict(int)
+        self._commands = {
+            ("deposit", 2): lambda name, amount: self.deposit(name, int(amount)),
+            ("withdraw", 2): lambda name, amount: self.withdraw(name, int(amount)),
+            ("transfer", 3): lambda source, target, amount: self.transfer(source, target, int(amount)),
+        }
+
+    def deposit(self, name: str, amount: int) -> None:
+        self.accounts[name] += amount
+
+    def withdraw(self, name: str, amount: int) -> None:
+        if self.accounts[name] < amount:
+            raise Refused(f"{name} has only {self.accounts[name]}")
+        self.accounts[name] -= amount
+
+    def transfer(self, source: str, target: str, amount: int) -> None:
+        self.withdraw(source, amount)
+        self.deposit(target, amount)
+
+    def apply(self, line: str) -> None:
+        verb, *rest = line.split()
+        command = self._commands.get((verb, len(rest)))
+        if command is None:
+            raise Refused(f'cannot read "{line}"')
+        command(*rest)
+
+
+def main() -> None:
+    ledger = Ledger()
+    for number, line in enumerate(sys.stdin, start=1):
+        try:
+            ledger.apply(line.rstrip("\n"))
+        except Refused as why:
+            print(f"line {number}: {why}")
+    for name, amount in sorted(ledger.accounts.items()):
+        print(name, amount)
+    print("total", sum(ledger.accounts.values()))
+
+
+if __name__ == "__main__":
+    main()

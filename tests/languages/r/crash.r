@@ -1,0 +1,2 @@
+boom <- function() stop("nobody catches this")
+boom()

@@ -1,0 +1,5 @@
+def boom
+  nil.missing
+end
+
+boom

@@ -1,0 +1,3 @@
+require_relative "lib/part"
+
+puts "#{word} #{ARGV.join("|")} #{ENV["GREETING"]}"
