@@ -70,7 +70,6 @@ class Compilation(_Strict):
     output_bytes: int = Field(64 << 10, gt=0)
     file_bytes: int = Field(64 << 20, gt=0)
 
-
     @model_validator(mode="after")
     def _placeholders_have_a_meaning(self) -> Self:
         for placeholder, given in (("{sources}", self.sources), ("{options}", self.options)):

@@ -29,7 +29,8 @@ async def serve_admin(
 
     async def readyz(_: web.Request) -> web.Response:
         reason = ready()
-        return web.Response(text="".join(f"{line}\n" for line in (reason or "ready", note) if line), status=503 if reason else 200)
+        lines = [line for line in (reason or "ready", note) if line]
+        return web.Response(text="".join(f"{line}\n" for line in lines), status=503 if reason else 200)
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])

@@ -56,9 +56,9 @@ async def workshop() -> AsyncIterator[Workshop]:
     try:
         async with open_pool(settings, languages.values()) as pool:
             yield Workshop(pool, languages)
+    finally:
         for mount in Path("/proc/mounts").read_text().splitlines():
             parent = Path(mount.split()[1], state.name)
             if mount.split()[2].startswith("cgroup") and parent.is_dir():
                 parent.rmdir()
-    finally:
         shutil.rmtree(state)
