@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sentinel.v1 import executor_pb2, submission_pb2
 
+from services.executor import languages
 from tests.sandbox.conftest import jail_groups, jailed_processes
 from tests.unit.executor.fakes import Connection, FakeScheduler, assignment, serve
 
@@ -110,8 +111,8 @@ async def test_hello_in_three_languages_over_the_wire(state: Path, cgroup_parent
     scheduler = FakeScheduler()
     async with serve(scheduler) as (address, _), executor(address, state, cgroup_parent) as process:
         connection = await scheduler.connection()
-        assert {language.name for language in connection.hello.languages} == {"python", "c", "cpp"}
-        assert {language.name for language in connection.hello.languages if language.compiled} == {"c", "cpp"}
+        compiled = {language.name: language.compiled for language in connection.hello.languages}
+        assert [compiled[name] for name in ("python", "c", "cpp")] == [False, True, True]
         for language, source in (
             ("python", "print('héllo')"),
             ("c", '#include <stdio.h>\nint main(void) { puts("héllo"); }'),
@@ -130,6 +131,26 @@ async def test_hello_in_three_languages_over_the_wire(state: Path, cgroup_parent
             assert evidence.executor == connection.hello.executor_id
         assert (await process.readiness())[0] == 200
         assert 'sentinel_executor_slots{state="busy"} 0.0' in await process.metrics()
+
+
+async def test_a_missing_toolchain_is_told_to_operators_and_offered_to_nobody(
+    state: Path, cgroup_parent: str, tmp_path: Path
+) -> None:
+    python = (Path(languages.__file__).parent / "languages" / "python.toml").read_text()
+    (tmp_path / "python.toml").write_text(python)
+    elsewhere = python.replace("/usr/bin/python3", "/nonexistent/python3")
+    elsewhere = elsewhere.replace('name = "python"', 'name = "snake"').replace('["python3", "py"]', "[]")
+    (tmp_path / "snake.toml").write_text(elsewhere)
+    scheduler = FakeScheduler()
+    async with (
+        serve(scheduler) as (address, _),
+        executor(address, state, cgroup_parent, NSJAIL_CONFIG_DIR=str(tmp_path)) as process,
+    ):
+        connection = await scheduler.connection()
+
+        assert [language.name for language in connection.hello.languages] == ["python"]
+        assert (await process.readiness())[1].splitlines()[1:] == ["languages missing here: snake"]
+        assert 'sentinel_executor_language_missing{language="snake"} 1.0' in await process.metrics()
 
 
 async def test_several_files_make_one_program(state: Path, cgroup_parent: str) -> None:
