@@ -48,6 +48,10 @@ Stdin = Annotated[
     typer.Option("--stdin", metavar="FILE", help="Standard input of the program; else what is piped in here."),
 ]
 Env = Annotated[list[str] | None, typer.Option("--env", "-e", metavar="NAME=VALUE", help="Environment of the program.")]
+CompileArgs = Annotated[
+    list[str] | None,
+    typer.Option("--compile-arg", metavar="OPTION", help="Option for the compiler, such as -O0."),
+]
 TimeLimit = Annotated[
     int | None,
     typer.Option("--time-limit-ms", metavar="MS", help="Wall limit, 1 to 30000; service default 5000."),

@@ -31,6 +31,7 @@ class Options:
     stdin: Path | None = None
     args: Sequence[str] = ()
     env: Sequence[str] = ()
+    compile_args: Sequence[str] = ()
     time_limit_ms: int | None = None
     cpu_time_limit_ms: int | None = None
     memory_limit_kb: int | None = None
@@ -45,6 +46,7 @@ def build(language: str, files: Sequence[Path], options: Options) -> scheduler_p
     request = scheduler_pb2.SubmitRequest(
         language=language,
         args=options.args,
+        compile_args=options.compile_args,
         env=dict(_assignment(text) for text in options.env),
         time_limit_ms=options.time_limit_ms,
         cpu_time_limit_ms=options.cpu_time_limit_ms,

@@ -57,7 +57,7 @@ async def test_the_request_says_what_the_command_line_says(served: Served, senti
     served.service.runs = [[snapshot(), result()]]
 
     await sentinel(
-        "run", hello, "--env", "A=b=c", "--time-limit-ms", "1000", "--memory-limit-kb", "65536",
+        "run", hello, "--env", "A=b=c", "--compile-arg", "-O0", "--time-limit-ms", "1000", "--memory-limit-kb", "65536",
         "--", "--json", "-x", "--", "ä",
         stdin=b"in\xff",
     )  # fmt: skip
@@ -68,6 +68,7 @@ async def test_the_request_says_what_the_command_line_says(served: Served, senti
     assert (sent.language, sent.source_code) == ("python", "print('hello')\n")
     assert list(sent.args) == ["--json", "-x", "--", "ä"]
     assert dict(sent.env) == {"A": "b=c"}
+    assert list(sent.compile_args) == ["-O0"]
     assert (sent.time_limit_ms, sent.memory_limit_kb) == (1000, 65536)
     assert not sent.HasField("cpu_time_limit_ms")
     assert sent.stdin_base64 == b"in\xff"
