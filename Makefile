@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 bin := .venv/bin
 local := $(bin)/python -m deploy.local
-sources := services cli deploy tests bench
+sources := services cli deploy tests bench audit
 
 ##@ Run it
 
