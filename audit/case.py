@@ -48,6 +48,7 @@ class Program:
     memory_kb: int = 65_536
     output_kb: int = 64
     processes: int = 32
+    network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,9 @@ class Case:
     @property
     def languages(self) -> frozenset[str]:
         """What the deployment must offer for it."""
-        return frozenset({self.program.language}) if self.program is not None else frozenset({"python", "c"})
+        if isinstance(self.expect, Refusal) or self.program is None:
+            return frozenset({"python", "c"})
+        return frozenset({self.program.language})
 
     def faults(self) -> list[str]:
         """Why it would prove nothing, if it would: a case must be able to fail."""

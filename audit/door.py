@@ -90,4 +90,5 @@ def submit_request(program: Program, nonce: str, environment: dict[str, str]) ->
         memory_limit_kb=program.memory_kb,
         output_limit_kb=program.output_kb,
         process_limit=program.processes,
+        network=program.network,
     )

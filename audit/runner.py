@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from sentinel.v1 import submission_pb2
@@ -84,6 +85,10 @@ class Runner:
             await self._neighbours.beside(self._all(cases, records), records)
         else:
             await self._all(cases, records)
+        renewed = any(case.renews_executors for case in cases)
+        if renewed and self._before is not None:
+            # Another process under the same name, on purpose. Everything else must be as before.
+            self._before = replace(self._before, executors=(await self._settled()).executors)
         for one in await self._unrest():
             for record in records:
                 record.problem(Kind.LEFTOVER, f"({one.letter}) {one.text}")
@@ -94,8 +99,6 @@ class Runner:
         for record in records:
             record.problems += control.problems
         await self._count(records)
-        if any(case.renews_executors for case in cases):
-            self._before = await self._settled()
         return records
 
     async def _all(self, cases: Sequence[Case], records: Sequence[Record]) -> None:

@@ -94,10 +94,11 @@ ATTACK {
     int d = open("/usr/lib", O_RDONLY), f = open("/usr/bin/env", O_RDONLY); say("opened", d > 2 && f > 2);
     TRY("dnotify", fcntl(d, F_NOTIFY, DN_ACCESS | DN_MULTISHOT));
     TRY("lease", fcntl(f, F_SETLEASE, F_RDLCK));
+    TRY("high", syscall(SYS_fcntl, d, 0x100000000L | F_NOTIFY, DN_ACCESS | DN_MULTISHOT));
     return 0; }
 """)
     stage.require(
-        await stage.run(Program(source=source)), "SUCCESS", "inotify=38", "fanotify=38", "opened=1", "dnotify=(22|38)", "lease=(22|38)"
+        await stage.run(Program(source=source)), "SUCCESS", "inotify=38", "fanotify=38", "opened=1", "dnotify=22", "lease=22", "high=22"
     )
 
 
@@ -105,6 +106,7 @@ _CACHE, _CACHE_SAYS = answered(
     {
         "opened": ('open("/usr/bin/env", O_RDONLY) == 3 ? 0 : -1', 0),
         "cachestat": ("syscall(451, 3, (long[]){0, 4096}, (long[5]){0}, 0)", 38),
+        "nowait_high": ("syscall(SYS_preadv2, 3, (struct iovec[]){{(char[8]){0}, 8}}, 1, 0L, 0L, 0x100000008L)", "(95|38)"),
         "nowait": ("syscall(SYS_preadv2, 3, (struct iovec[]){{(char[8]){0}, 8}}, 1, 0L, 0L, 8)", "(95|38)"),
         "plain": ("syscall(SYS_preadv2, 3, (struct iovec[]){{(char[8]){0}, 8}}, 1, 0L, 0L, 0)", 0),
     }

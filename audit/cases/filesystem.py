@@ -437,7 +437,7 @@ print("tried", True, flush=True)
 ATTACK {
     struct rlimit r; getrlimit(RLIMIT_CORE, &r); say("core", r.rlim_max);
     r.rlim_cur = r.rlim_max = RLIM_INFINITY; TRY("raise", setrlimit(RLIMIT_CORE, &r));
-    memset(malloc(20 << 20), 1, 20 << 20); pid_t p = fork(); int s;
+    volatile char *m = malloc(20 << 20); for (int k = 0; k < 20 << 20; k += 4096) m[k] = 1; pid_t p = fork(); int s;
     if (p == 0) abort();
     waitpid(p, &s, 0); say("dumped", !!WCOREDUMP(s));
     TRY("file", access("core", F_OK)); abort(); }

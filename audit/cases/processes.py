@@ -96,7 +96,7 @@ ATTACK {
         "Processes and memory together end no later than either.",
         "process and memory groups",
         Program(
-            source=c('ATTACK { say("exploding", 1); for (;;) { fork(); memset(malloc(8 << 20), 1, 8 << 20); } }'),
+            source=c('ATTACK { say("exploding", 1); for (;;) { fork(); volatile char *m = malloc(8 << 20); for (int k = 0; m && k < 8 << 20; k += 4096) m[k] = 1; } }'),
             wall_ms=1500,
         ),
         Expectation(

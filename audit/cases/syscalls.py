@@ -252,6 +252,21 @@ ATTACK {
         answered({"pdeathsig": ("prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)", 1)}),
     ),
     _case(
+        "S20-high",
+        "arguments with bits that nobody reads",
+        "Bits of an argument that the kernel ignores hide nothing from the filter.",
+        answered(
+            {
+                "pdeathsig": ("syscall(SYS_prctl, 0x100000001L, 0, 0, 0, 0)", 1),
+                "limit": ("syscall(SYS_prlimit64, 0x100000001L, RLIMIT_CPU, (long[]){1, 1}, 0)", 1),
+                "vsock": ("syscall(SYS_socket, 0x100000028L, 1, 0)", 97),
+                "packet": ("syscall(SYS_socket, 0x100000011L, 3, 0)", 97),
+                "netlink": ("syscall(SYS_socket, 0x8000000000000010L, 3, 0)", 97),
+            }
+        ),
+        fast=True,
+    ),
+    _case(
         "S21",
         "becoming root",
         "There is one user in the jail, and root is not it.",
