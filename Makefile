@@ -86,6 +86,10 @@ types: ## mypy --strict
 test: install check ## Everything: make check, then every test against real servers
 	@$(bin)/pytest
 
+.PHONY: security-audit
+security-audit: install ## Attack a mesh of its own with the whole catalogue (AUDIT="--only S01,F* --repeat 3 --neighbours 4")
+	@$(bin)/python -m audit $(AUDIT)
+
 .PHONY: bench
 bench: install ## Measure against a mesh of its own; writes bench/RESULTS.md
 	@$(bin)/python -m bench

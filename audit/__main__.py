@@ -51,7 +51,12 @@ def _audit(target: Target, options: argparse.Namespace, console: Console) -> int
             runs.append(
                 asyncio.run(
                     campaign.run(
-                        target, cases, whole=not options.only, neighbours=options.neighbours, width=options.width, on_record=told
+                        target,
+                        cases,
+                        whole=not options.only,
+                        neighbours=options.neighbours,
+                        width=options.width,
+                        on_record=told,
                     )
                 )
             )
@@ -68,10 +73,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="cases, as S01,F*,P01-perl (default: the whole catalogue)")
     parser.add_argument("--repeat", type=int, default=1, help="times the whole of it (default: 1)")
     parser.add_argument("--neighbours", type=int, default=0, help="honest jobs beside every attack (default: none)")
-    parser.add_argument("--width", type=int, default=campaign.WIDTH, help="attacks beside each other (default: %(default)s)")
+    parser.add_argument(
+        "--width", type=int, default=campaign.WIDTH, help="attacks beside each other (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=Path(".sentinel/security-audit.json"), help="default: %(default)s")
     parser.add_argument(
-        "--attach", action="store_true", help="attack the mesh of SENTINEL_STATE_DIR, idle but for this, instead of a fresh one"
+        "--attach",
+        action="store_true",
+        help="attack the mesh of SENTINEL_STATE_DIR, idle but for this, instead of a fresh one",
     )
     options = parser.parse_args(arguments)
     if options.repeat < 1 or options.neighbours < 0 or options.width < 1:

@@ -34,7 +34,9 @@ class Canary:
         total = hashlib.sha256()
         for path in sorted(self.directory.rglob("*")):
             facts = path.lstat()
-            total.update(f"{path.relative_to(self.directory)} {facts.st_mode} {facts.st_uid} {facts.st_nlink} ".encode())
+            total.update(
+                f"{path.relative_to(self.directory)} {facts.st_mode} {facts.st_uid} {facts.st_nlink} ".encode()
+            )
             if path.is_file():
                 total.update(path.read_bytes())
         return total.hexdigest()
@@ -47,7 +49,7 @@ class Canary:
 @asynccontextmanager
 async def canaries() -> AsyncIterator[Canary]:
     """Lays them out, and takes them away."""
-    directory = Path(tempfile.mkdtemp(prefix="sentinel-canary-", dir="/var/tmp"))  # noqa: S108 - ours, by mkdtemp
+    directory = Path(tempfile.mkdtemp(prefix="sentinel-canary-", dir="/var/tmp"))
     canary = Canary(directory)
     servers: list[asyncio.Server] = []
     try:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from sentinel.v1 import evidence_pb2, submission_pb2
 
@@ -30,6 +30,24 @@ ANY_ENDING = ("SUCCESS", "RUNTIME_ERROR", "TIMEOUT", "MEMORY_LIMIT_EXCEEDED", "S
 Submission = submission_pb2.Submission
 Fact = Callable[[Submission], str | None]
 """Looks at a finished submission; returns what is wrong with it, or None."""
+
+
+class Marks(TypedDict, total=False):
+    """How a case is run, beside what it is."""
+
+    alone: bool
+    classic: bool
+    fast: bool
+
+
+class Sizes(TypedDict, total=False):
+    """Limits of a program."""
+
+    wall_ms: int
+    cpu_ms: int
+    memory_kb: int
+    output_kb: int
+    processes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +134,7 @@ class Case:
             return frozenset({"python", "c"})
         return frozenset({self.program.language})
 
-    def faults(self) -> list[str]:
+    def faults(self) -> list[str]:  # noqa: C901 - a list, not a branching
         """Why it would prove nothing, if it would: a case must be able to fail."""
         found = []
         if not re.fullmatch(r"[SFNPRTCXQK]\d\d(-[a-z0-9-]+)?", self.id):

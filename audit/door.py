@@ -1,6 +1,6 @@
 """Submitting, as any client does: gRPC through Envoy."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import grpc
 from google.rpc import error_details_pb2
@@ -68,7 +68,7 @@ class Edge:
 def _text(error: grpc.aio.AioRpcError) -> str:
     """What the error says, with the fields it names."""
     words = [error.details() or ""]
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(cast("grpc.Call", error))
     for detail in status.details if status is not None else ():
         bad = error_details_pb2.BadRequest()
         if detail.Unpack(bad):

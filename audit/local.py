@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import services.executor.sandbox as sandbox
 from audit.target import Target
 from deploy.local import jails
 from deploy.local.mesh import PASSWORD, Mesh
+from services.executor import sandbox
 from services.executor.sandbox.nsjail import find_nsjail
 
 _IDS = 1_000_000

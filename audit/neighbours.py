@@ -14,7 +14,8 @@ from audit.target import Target
 SLOWER_MOST = 1.5
 """Times the same jobs without the attack."""
 _WORK = python(
-    "import hashlib, sys\nd = sys.argv[1].encode()\nfor _ in range(60000): d = hashlib.sha256(d).digest()\nprint(d.hex(), flush=True)"
+    "import hashlib, sys\nd = sys.argv[1].encode()\n"
+    "for _ in range(60000): d = hashlib.sha256(d).digest()\nprint(d.hex(), flush=True)"
 )
 
 
@@ -45,7 +46,8 @@ class Neighbours:
         if baseline == 0 or beside > baseline * SLOWER_MOST:
             for record in records:
                 record.problem(
-                    Kind.NEIGHBOUR, f"{self._count} neighbours took {beside:.0f} ms, {baseline:.0f} ms without the attack"
+                    Kind.NEIGHBOUR,
+                    f"{self._count} neighbours took {beside:.0f} ms, {baseline:.0f} ms without the attack",
                 )
 
     async def _together(self, records: Sequence[Record]) -> float:

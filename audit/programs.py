@@ -1,8 +1,9 @@
 """How attacks are written: every one says first that it began, and prints the error numbers that it met."""
 
 from collections.abc import Mapping
+from typing import Unpack
 
-from audit.case import Expectation, Program, signalled
+from audit.case import Expectation, Program, Sizes, signalled
 
 C_HEAD = r"""
 #define _GNU_SOURCE
@@ -32,7 +33,8 @@ C_HEAD = r"""
 #define TRY(name, call) do { errno = 0; long r_ = (long)(call); \
     printf("%s=%d\n", name, r_ == -1 ? errno : 0); fflush(stdout); } while (0)
 static void say(const char *what, long n) { printf("%s=%ld\n", what, n); fflush(stdout); }
-static long now_ms(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000 + t.tv_nsec / 1000000; }
+static long now_ms(void) {
+    struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000 + t.tv_nsec / 1000000; }
 static int attack(int argc, char **argv);
 int main(int argc, char **argv) {
     if (argc < 2) return 99;
@@ -69,7 +71,7 @@ def calls(table: Mapping[str, str]) -> str:
     return c("ATTACK {\n" + "".join(f'    TRY("{name}", {call});\n' for name, call in table.items()) + "return 0; }\n")
 
 
-def answered(table: Mapping[str, tuple[str, int | str]], **limits: int) -> tuple[Program, Expectation]:
+def answered(table: Mapping[str, tuple[str, int | str]], **limits: Unpack[Sizes]) -> tuple[Program, Expectation]:
     """Each call must be refused with exactly that error number (or one that a pattern allows); the program goes on."""
     source = calls({name: call for name, (call, _) in table.items()})
     says = tuple(f"{name}={error}" for name, (_, error) in table.items())

@@ -93,7 +93,9 @@ class Report:
         )
         if self.neighbours:
             ratios = sorted(with_ / without for _, without, with_ in self.neighbours if without)
-            console.print(f"neighbours: median {ratios[len(ratios) // 2]:.2f} ×, worst {ratios[-1]:.2f} × as long as without")
+            console.print(
+                f"neighbours: median {ratios[len(ratios) // 2]:.2f} ×, worst {ratios[-1]:.2f} × as long as without"
+            )
         for text in self.verdict():
             console.print(f"failed: {text}", style="bold red", markup=False)
 
@@ -126,7 +128,13 @@ def _result(record: Record) -> str:
 
 
 def _described(case: Case) -> dict[str, object]:
-    return {"name": case.name, "claim": case.claim, "layer": case.layer, "section": case.section, "classic": case.classic}
+    return {
+        "name": case.name,
+        "claim": case.claim,
+        "layer": case.layer,
+        "section": case.section,
+        "classic": case.classic,
+    }
 
 
 def merged(runs: Sequence[Report]) -> Report:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -68,7 +67,7 @@ class Runner:
         """Control programs that returned their nonce."""
 
     async def prepare(self) -> list[str]:
-        """Warms everything up, proves that programs run, and takes the host's picture. Says what is wrong, if anything."""
+        """Warms everything up, proves that programs run, and takes the host's picture. Says what is wrong."""
         record = Record("before")
         for _ in range(3):
             await self._control(record, ["python", "c"] * self._target.slots * self._target.executors)
@@ -141,7 +140,9 @@ class Runner:
         except Refused as refused:
             record.verdicts.append(f"refused {refused.code}")
             if refused.code not in expect.codes:
-                record.problem(Kind.VERDICT, f"refused as {refused.code}, not {' or '.join(expect.codes)}: {refused.text}")
+                record.problem(
+                    Kind.VERDICT, f"refused as {refused.code}, not {' or '.join(expect.codes)}: {refused.text}"
+                )
             elif not re.search(expect.mentions, refused.text):
                 record.problem(Kind.OBSERVABLE, f"refused for another reason: {refused.text}")
             else:
@@ -231,7 +232,9 @@ def waves(cases: Sequence[Case], width: int) -> list[list[Case]]:
     planned: list[list[Case]] = []
     together = sorted((case for case in cases if not case.alone), key=_seconds)
     planned += [together[at : at + width] for at in range(0, len(together), width)]
-    planned += [[case] for case in sorted((case for case in cases if case.alone), key=lambda case: case.renews_executors)]
+    planned += [
+        [case] for case in sorted((case for case in cases if case.alone), key=lambda case: case.renews_executors)
+    ]
     return planned
 
 
@@ -243,5 +246,6 @@ def _seconds(case: Case) -> float:
     if program is None or isinstance(expect, Refusal):
         return 0
     late = isinstance(expect, Expectation) and "TIMEOUT" in expect.verdicts
-    return (min(program.wall_ms, program.cpu_ms or program.wall_ms) if late else 100) + 200 * (program.language != "python")
-
+    return (min(program.wall_ms, program.cpu_ms or program.wall_ms) if late else 100) + 200 * (
+        program.language != "python"
+    )

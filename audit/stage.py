@@ -164,8 +164,8 @@ class Stage:
             if self.began(seen):
                 self.prove()
             else:
-                said = (seen.stdout + seen.stderr + seen.compile_output)[:300]
-                self.record.problem(Kind.NEVER_BEGAN, f"{name}; the program never said that it began: {said!r}")
+                heard = (seen.stdout + seen.stderr + seen.compile_output)[:300]
+                self.record.problem(Kind.NEVER_BEGAN, f"{name}; the program never said that it began: {heard!r}")
         if name not in wanted:
             why = f"{seen.evidence.explanation} stderr {seen.stderr[:200]!r} compiler {seen.compile_output[:200]!r}"
             self.record.problem(Kind.VERDICT, f"{name}, not {' or '.join(wanted)}: {why}")

@@ -1,6 +1,8 @@
 """Compiling: the compiler is one more untrusted program, under the same walls."""
 
-from audit.case import Case, Expectation, Program, Refusal, Submission, at_most, limit, wall_between
+from typing import Unpack
+
+from audit.case import Case, Expectation, Marks, Program, Refusal, Submission, at_most, limit, wall_between
 from audit.programs import c
 from audit.stage import Stage
 
@@ -18,7 +20,7 @@ def _fails(
     program: Program,
     *says: str,
     expect: Expectation | None = None,
-    **more: bool,
+    **more: Unpack[Marks],
 ) -> Case:
     return Case(
         id=number,
@@ -27,7 +29,9 @@ def _fails(
         layer=layer,
         program=program,
         expect=expect
-        or Expectation(verdicts=CE, compiler_says=says, begins=False, never=(r"root:[x*]:0",), facts=(at_most("COMPILE", 65_536),)),
+        or Expectation(
+            verdicts=CE, compiler_says=says, begins=False, never=(r"root:[x*]:0",), facts=(at_most("COMPILE", 65_536),)
+        ),
         **more,
     )
 
@@ -138,7 +142,10 @@ CASES = (
         "templates without end",
         "Recursion in the compiler is an error of the source.",
         "compiler",
-        Program(language="cpp", source="template <int n> struct T { static constexpr int v = T<n + 1>::v; };\nint main() { return T<0>::v; }\n"),
+        Program(
+            language="cpp",
+            source="template <int n> struct T { static constexpr int v = T<n + 1>::v; };\nint main() { return T<0>::v; }\n",
+        ),
         "depth",
     ),
     _fails(
@@ -158,7 +165,9 @@ CASES = (
         "A compiler that grows without end meets a limit.",
         MEMORY,
         Program(
-            source="#define A0 1+\n" + "".join(f"#define A{n} A{n - 1} A{n - 1}\n" for n in range(1, 31)) + "int main(void) { return A30 0; }\n"
+            source="#define A0 1+\n"
+            + "".join(f"#define A{n} A{n - 1} A{n - 1}\n" for n in range(1, 31))
+            + "int main(void) { return A30 0; }\n"
         ),
         expect=_unlucky("MEMORY", "CPU_TIME", "WALL_TIME"),
         fast=True,
@@ -168,7 +177,10 @@ CASES = (
         "a loop at compile time",
         "Computing at compile time ends.",
         "compiler, CPU clock",
-        Program(language="cpp", source="constexpr long f() { long n = 0; while (true) { n = n * 3 + 1; n &= 0xffff; } return n; }\nint main() { constexpr long x = f(); return x; }\n"),
+        Program(
+            language="cpp",
+            source="constexpr long f() { long n = 0; while (true) { n = n * 3 + 1; n &= 0xffff; } return n; }\nint main() { constexpr long x = f(); return x; }\n",
+        ),
         expect=_unlucky("CPU_TIME", "WALL_TIME", "UNSPECIFIED"),
     ),
     Case(
@@ -178,7 +190,9 @@ CASES = (
         layer="limits that fit",
         program=Program(
             source=c(
-                "#define B0 1+\n" + "".join(f"#define B{n} B{n - 1} B{n - 1}\n" for n in range(1, 15)) + 'ATTACK { say("sum", B14 0); return 0; }\n'
+                "#define B0 1+\n"
+                + "".join(f"#define B{n} B{n - 1} B{n - 1}\n" for n in range(1, 15))
+                + 'ATTACK { say("sum", B14 0); return 0; }\n'
             )
         ),
         expect=Expectation(verdicts=("SUCCESS",), says=("sum=16384",)),
@@ -190,7 +204,14 @@ CASES = (
         "init's true status",
         Program(
             files=(
-                ("main.c", b'int main(void) { return\n' + b'#include "open.h"\n' * 4 + b"1\n" + b'#include "close.h"\n' * 4 + b"; }\n"),
+                (
+                    "main.c",
+                    b"int main(void) { return\n"
+                    + b'#include "open.h"\n' * 4
+                    + b"1\n"
+                    + b'#include "close.h"\n' * 4
+                    + b"; }\n",
+                ),
                 ("open.h", b"(" * 60_000 + b"\n"),
                 ("close.h", b")" * 60_000 + b"\n"),
             )
@@ -211,7 +232,7 @@ CASES = (
         "escape sequences in a diagnostic",
         "Bytes of a diagnostic come back as bytes, and break no answer.",
         "bytes in the record, JSON",
-        Program(source='#error \x1b]0;owned\x07\x1b[2J\nint main(void) { return 0; }\n'),
+        Program(source="#error \x1b]0;owned\x07\x1b[2J\nint main(void) { return 0; }\n"),
         "#error",
     ),
     Case(
@@ -229,9 +250,11 @@ CASES = (
                 ("META-INF/services/javax.annotation.processing.Processor", b"Evil\n"),
                 (
                     "Evil.java",
-                    b"import java.util.*; import javax.annotation.processing.*; import javax.lang.model.element.*;\n"
-                    b'@SupportedAnnotationTypes("*") public class Evil extends AbstractProcessor {\n'
-                    b'public boolean process(Set<? extends TypeElement> t, RoundEnvironment r) { System.out.println("PROCESSOR RAN"); return false; } }\n',
+                    (
+                        b"import java.util.*; import javax.annotation.processing.*; import javax.lang.model.element.*;\n"
+                        b'@SupportedAnnotationTypes("*") public class Evil extends AbstractProcessor {\n'
+                        b'public boolean process(Set<? extends TypeElement> t, RoundEnvironment r) { System.out.println("PROCESSOR RAN"); return false; } }\n'
+                    ),
                 ),
             ),
             memory_kb=524_288,
@@ -252,7 +275,10 @@ CASES = (
         "options of the linker through Go",
         "A Go source chooses no option of the linker and embeds no file of the host.",
         "compiler options",
-        Program(language="go", source='package main\n\nimport _ "embed"\n\n//go:embed /etc/shadow\nvar s string\n\nfunc main() { print(s) }\n'),
+        Program(
+            language="go",
+            source='package main\n\nimport _ "embed"\n\n//go:embed /etc/shadow\nvar s string\n\nfunc main() { print(s) }\n',
+        ),
         "embed|pattern",
     ),
     *(_named(name) for name in ("-o", "@file", "-fplugin=x.so", "--", "a b")),
@@ -264,7 +290,10 @@ CASES = (
         program=Program(
             files=(
                 ("main.c", c('ATTACK { say("clean", 1); return 0; }').encode()),
-                *((name, b"#!/bin/sh\necho HIJACKED >&2; exit 1\n") for name in ("cc1", "as", "ld", "collect2", "specs", "program", "a.out", "stdio.h")),
+                *(
+                    (name, b"#!/bin/sh\necho HIJACKED >&2; exit 1\n")
+                    for name in ("cc1", "as", "ld", "collect2", "specs", "program", "a.out", "stdio.h")
+                ),
             )
         ),
         expect=Expectation(verdicts=("SUCCESS",), says=("clean=1",), never=("HIJACKED",)),

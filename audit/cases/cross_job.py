@@ -33,13 +33,16 @@ async def _files(stage: Stage) -> None:
 
 
 async def _ipc(stage: Stage) -> None:
-    head = "#include <sys/ipc.h>\n#include <sys/msg.h>\n#include <sys/sem.h>\n#include <sys/shm.h>\n#include <mqueue.h>\n"
+    head = (
+        "#include <sys/ipc.h>\n#include <sys/msg.h>\n#include <sys/sem.h>\n#include <sys/shm.h>\n#include <mqueue.h>\n"
+    )
     make = c(
         head + 'ATTACK { TRY("shm", shmget(77, 4096, IPC_CREAT | 0666)); TRY("msg", msgget(77, IPC_CREAT | 0666));'
         ' TRY("sem", semget(77, 1, IPC_CREAT | 0666)); usleep(700000); return 0; }'
     )
     find = c(
-        head + 'ATTACK { usleep(300000); TRY("shm", shmget(77, 0, 0)); TRY("msg", msgget(77, 0)); TRY("sem", semget(77, 0, 0));'
+        head
+        + 'ATTACK { usleep(300000); TRY("shm", shmget(77, 0, 0)); TRY("msg", msgget(77, 0)); TRY("sem", semget(77, 0, 0));'
         ' TRY("mq", mq_open("/audit", O_RDONLY)); return 0; }'
     )
     made, beside = await asyncio.gather(stage.run(Program(source=make)), stage.run(Program(source=find)))
@@ -67,13 +70,17 @@ async def _nonces(stage: Stage) -> None:
     programs = [Program(language="python", source=source, args=(s,), env={"OWN": s}, stdin=s.encode()) for s in secrets]
     for secret, seen in zip(secrets, await asyncio.gather(*(stage.run(p) for p in programs)), strict=True):
         stage.require(seen, "SUCCESS", f"{secret} {secret} {secret}")
-        others = [word for word in seen.stdout.split() if len(word) == len(secret) and word in secrets and word != secret]
+        others = [
+            word for word in seen.stdout.split() if len(word) == len(secret) and word in secrets and word != secret
+        ]
         stage.check(not others, f"{seen.job_id} shows another's nonce")
 
 
 async def _slot(stage: Stage) -> None:
     """Jobs that leave processes everywhere, each followed at once by one that looks for them."""
-    leave = c("ATTACK { for (int i = 0; i < 20; i++) if (fork() == 0) { setsid(); for (;;) pause(); } say(\"left\", 20); return 0; }")
+    leave = c(
+        'ATTACK { for (int i = 0; i < 20; i++) if (fork() == 0) { setsid(); for (;;) pause(); } say("left", 20); return 0; }'
+    )
     look = c(
         "ATTACK { int n = 0; for (int p = 2; p < 40000; p++) if (p != getpid() && kill(p, 0) == 0) n++;"
         ' say("others", n); return 0; }'
@@ -98,7 +105,14 @@ ATTACK {
     return 0; }
 """)
     stage.require(
-        await stage.run(Program(source=source)), "SUCCESS", "inotify=38", "fanotify=38", "opened=1", "dnotify=22", "lease=22", "high=22"
+        await stage.run(Program(source=source)),
+        "SUCCESS",
+        "inotify=38",
+        "fanotify=38",
+        "opened=1",
+        "dnotify=22",
+        "lease=22",
+        "high=22",
     )
 
 
@@ -106,15 +120,33 @@ _CACHE, _CACHE_SAYS = answered(
     {
         "opened": ('open("/usr/bin/env", O_RDONLY) == 3 ? 0 : -1', 0),
         "cachestat": ("syscall(451, 3, (long[]){0, 4096}, (long[5]){0}, 0)", 38),
-        "nowait_high": ("syscall(SYS_preadv2, 3, (struct iovec[]){{(char[8]){0}, 8}}, 1, 0L, 0L, 0x100000008L)", "(95|38)"),
+        "nowait_high": (
+            "syscall(SYS_preadv2, 3, (struct iovec[]){{(char[8]){0}, 8}}, 1, 0L, 0L, 0x100000008L)",
+            "(95|38)",
+        ),
         "nowait": ("syscall(SYS_preadv2, 3, (struct iovec[]){{(char[8]){0}, 8}}, 1, 0L, 0L, 8)", "(95|38)"),
         "plain": ("syscall(SYS_preadv2, 3, (struct iovec[]){{(char[8]){0}, 8}}, 1, 0L, 0L, 0)", 0),
     }
 )
 _CHANNELS, _CHANNELS_SAY = opened(
-    {"stat": "/proc/stat", "loadavg": "/proc/loadavg", "meminfo": "/proc/meminfo", "locks": "/proc/locks", "schedstat": "/proc/schedstat"}, 2
+    {
+        "stat": "/proc/stat",
+        "loadavg": "/proc/loadavg",
+        "meminfo": "/proc/meminfo",
+        "locks": "/proc/locks",
+        "schedstat": "/proc/schedstat",
+    },
+    2,
 )
-_GROUPS, _GROUPS_SAY = opened({"cgroup": "/proc/self/cgroup", "sys": "/sys/fs/cgroup", "unified": "/sys/fs/cgroup/unified", "state": "/var/lib/sentinel"}, 2)
+_GROUPS, _GROUPS_SAY = opened(
+    {
+        "cgroup": "/proc/self/cgroup",
+        "sys": "/sys/fs/cgroup",
+        "unified": "/sys/fs/cgroup/unified",
+        "state": "/var/lib/sentinel",
+    },
+    2,
+)
 
 CASES = (
     Case(
@@ -137,7 +169,9 @@ CASES = (
         name="names in keyrings",
         claim="No job can leave a key or find one.",
         layer="seccomp",
-        program=answered({"session": ("syscall(SYS_keyctl, 1, \"audit\")", 38), "persistent": ("syscall(SYS_keyctl, 22, -1, -1)", 38)})[0],
+        program=answered(
+            {"session": ('syscall(SYS_keyctl, 1, "audit")', 38), "persistent": ("syscall(SYS_keyctl, 22, -1, -1)", 38)}
+        )[0],
         expect=Expectation(verdicts=("SUCCESS",), says=("session=38", "persistent=38")),
     ),
     Case(
@@ -145,7 +179,9 @@ CASES = (
         name="locks on shared files",
         claim="Whole-file locks on the files that all jails share do not exist.",
         layer="seccomp",
-        program=answered({"open": ('open("/usr/bin/env", O_RDONLY) < 0 ? -1 : 0', 0), "flock": ("syscall(SYS_flock, 3, 6)", 38)})[0],
+        program=answered(
+            {"open": ('open("/usr/bin/env", O_RDONLY) < 0 ? -1 : 0', 0), "flock": ("syscall(SYS_flock, 3, 6)", 38)}
+        )[0],
         expect=Expectation(verdicts=("SUCCESS",), says=("open=0", "flock=38")),
     ),
     Case(

@@ -1,6 +1,8 @@
 """Files: what is not there, what cannot be written, and what a job may leave behind."""
 
-from audit.case import Case, Expectation, Program, at_most, limit, oom_events, signalled, wall_between
+from typing import Unpack
+
+from audit.case import Case, Expectation, Marks, Program, at_most, limit, oom_events, signalled, wall_between
 from audit.programs import answered, c, opened, python
 
 MOUNTS = "mounts"
@@ -18,13 +20,15 @@ _SECRETS = {
 }
 
 
-def _paths(number: str, name: str, claim: str, paths: dict[str, str], error: int | str = 2, **more: bool) -> Case:
+def _paths(
+    number: str, name: str, claim: str, paths: dict[str, str], error: int | str = 2, **more: Unpack[Marks]
+) -> Case:
     program, expect = opened(paths, error)
     return Case(id=number, name=name, claim=claim, layer=MOUNTS, program=program, expect=expect, **more)
 
 
 def _program(
-    number: str, name: str, claim: str, layer: str, program: Program, expect: Expectation, **more: bool
+    number: str, name: str, claim: str, layer: str, program: Program, expect: Expectation, **more: Unpack[Marks]
 ) -> Case:
     return Case(id=number, name=name, claim=claim, layer=layer, program=program, expect=expect, **more)
 
@@ -128,7 +132,10 @@ ATTACK {
         "F06",
         "kernel memory and magic keys",
         "The kernel's memory and log are not there.",
-        {n.replace("-", "_"): f"/proc/{n}" for n in ("kcore", "kmsg", "sysrq-trigger", "timer_list", "kallsyms", "keys")},
+        {
+            n.replace("-", "_"): f"/proc/{n}"
+            for n in ("kcore", "kmsg", "sysrq-trigger", "timer_list", "kallsyms", "keys")
+        },
     ),
     _paths(
         "F07",
@@ -146,8 +153,24 @@ ATTACK {
         "F08",
         "devices",
         "Only null, zero, full, random and urandom are there.",
-        {n.replace("/", "_"): f"/dev/{n}" for n in ("mem", "kmem", "kmsg", "tty", "console", "vda", "sda", "loop0", "fuse", "kvm", "net/tun", "ptmx", "port")},
-        classic=True,
+        {
+            n.replace("/", "_"): f"/dev/{n}"
+            for n in (
+                "mem",
+                "kmem",
+                "kmsg",
+                "tty",
+                "console",
+                "vda",
+                "sda",
+                "loop0",
+                "fuse",
+                "kvm",
+                "net/tun",
+                "ptmx",
+                "port",
+            )
+        },
     ),
     _program(
         "F09",
@@ -251,16 +274,18 @@ print("seen", sorted(map(str, seen - {2})), flush=True)
                 'socket.socket(socket.AF_UNIX).bind("/work/stdout")\nprint("left", sorted(os.listdir(".")), flush=True)'
             ),
         ),
-        Expectation(
-            verdicts=("SUCCESS",), says=(r"left \['main.py', 'stdout'\]",), facts=(wall_between(0, 2000),)
-        ),
+        Expectation(verdicts=("SUCCESS",), says=(r"left \['main.py', 'stdout'\]",), facts=(wall_between(0, 2000),)),
     ),
     _program(
         "F15",
         "a file of one terabyte",
         "A file cannot be made larger than the program's memory, not even a hole.",
         "RLIMIT_FSIZE",
-        Program(source=c('ATTACK { int f = open("big", O_CREAT | O_WRONLY, 0600); say("open", f > 2); say("grown", ftruncate(f, 1L << 40)); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { int f = open("big", O_CREAT | O_WRONLY, 0600); say("open", f > 2); say("grown", ftruncate(f, 1L << 40)); return 0; }'
+            )
+        ),
         Expectation(verdicts=("RUNTIME_ERROR",), says=("open=1",), never=("grown",), facts=(signalled(25),)),
     ),
     _program(
@@ -281,7 +306,6 @@ for place in ("/work", "/tmp"):
             memory_kb=262_144,
         ),
         Expectation(verdicts=("SUCCESS",), says=("/work 28 True True", "/tmp 28 True True")),
-        classic=True,
     ),
     _program(
         "F16-memory",
@@ -290,7 +314,9 @@ for place in ("/work", "/tmp"):
         "memory group",
         Program(
             language="python",
-            source=python('f = open("/work/fill", "wb", buffering=0)\nprint("filling", flush=True)\nwhile True: f.write(b"x" * (1 << 16))'),
+            source=python(
+                'f = open("/work/fill", "wb", buffering=0)\nprint("filling", flush=True)\nwhile True: f.write(b"x" * (1 << 16))'
+            ),
             memory_kb=32_768,
         ),
         # A file may be as large as the memory; whichever limit is met first decides.
@@ -408,7 +434,11 @@ print("tried", True, flush=True)
         "a file past its limit",
         "Writing past the largest file is the program's own end.",
         "RLIMIT_FSIZE",
-        Program(source=c('ATTACK { int f = open("/tmp/big", O_CREAT | O_WRONLY, 0600); say("open", f > 2); say("wrote", pwrite(f, "x", 1, 10L << 30)); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { int f = open("/tmp/big", O_CREAT | O_WRONLY, 0600); say("open", f > 2); say("wrote", pwrite(f, "x", 1, 10L << 30)); return 0; }'
+            )
+        ),
         Expectation(verdicts=("RUNTIME_ERROR",), says=("open=1",), never=("wrote",), facts=(signalled(25),)),
     ),
     _program(
@@ -416,7 +446,11 @@ print("tried", True, flush=True)
         "a file past its limit, signal ignored",
         "Ignoring the signal leaves the error.",
         "RLIMIT_FSIZE",
-        Program(source=c('ATTACK { signal(SIGXFSZ, SIG_IGN); int f = open("/tmp/big", O_CREAT | O_WRONLY, 0600); TRY("wrote", pwrite(f, "x", 1, 10L << 30)); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { signal(SIGXFSZ, SIG_IGN); int f = open("/tmp/big", O_CREAT | O_WRONLY, 0600); TRY("wrote", pwrite(f, "x", 1, 10L << 30)); return 0; }'
+            )
+        ),
         Expectation(verdicts=("SUCCESS",), says=("wrote=27",)),
     ),
     _program(
@@ -424,7 +458,11 @@ print("tried", True, flush=True)
         "memory behind the end of a file",
         "SIGBUS is told as what it is.",
         "init's true status",
-        Program(source=c('ATTACK { int f = memfd_create("x", 0); char *p = mmap(0, 4096, 3, MAP_SHARED, f, 0); say("mapped", p != MAP_FAILED); p[0] = 1; puts("survived"); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { int f = memfd_create("x", 0); char *p = mmap(0, 4096, 3, MAP_SHARED, f, 0); say("mapped", p != MAP_FAILED); p[0] = 1; puts("survived"); return 0; }'
+            )
+        ),
         Expectation(verdicts=("RUNTIME_ERROR",), says=("mapped=1",), never=("survived",), facts=(signalled(7),)),
     ),
     _program(
@@ -443,7 +481,9 @@ ATTACK {
     TRY("file", access("core", F_OK)); abort(); }
 """)
         ),
-        Expectation(verdicts=("RUNTIME_ERROR",), says=("core=0", "raise=1", "dumped=0", "file=2"), facts=(signalled(6),)),
+        Expectation(
+            verdicts=("RUNTIME_ERROR",), says=("core=0", "raise=1", "dumped=0", "file=2"), facts=(signalled(6),)
+        ),
     ),
     _paths(
         "F27",

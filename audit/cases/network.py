@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import errno
 import socket
+from typing import Unpack
 
-from audit.case import Case, Expectation, Program, exactly
+from audit.case import Case, Expectation, Marks, Program, exactly
 from audit.programs import answered, c, python
 from audit.stage import Stage
 
@@ -21,7 +22,7 @@ for name, family, address in {targets}:
 """)
 
 
-def _family(number: str, name: str, claim: str, table: dict[str, tuple[str, int | str]], **more: bool) -> Case:
+def _family(number: str, name: str, claim: str, table: dict[str, tuple[str, int | str]], **more: Unpack[Marks]) -> Case:
     program, expect = answered(table)
     return Case(id=number, name=name, claim=claim, layer="seccomp", program=program, expect=expect, **more)
 
@@ -55,7 +56,7 @@ async def _abstract(stage: Stage) -> None:
         'try: s.accept(); print("called", flush=True)\nexcept OSError: print("alone", flush=True)'
     )
     call = python(
-        'import os, socket, time\ntime.sleep(0.4)\ns = socket.socket(socket.AF_UNIX)\n'
+        "import os, socket, time\ntime.sleep(0.4)\ns = socket.socket(socket.AF_UNIX)\n"
         'attempt("peer", s.connect, "\\0" + os.environ["NAME"])\n'
         'attempt("canary", s.connect, "\\0" + os.environ["AUDIT_ABSTRACT"])'
     )
@@ -74,7 +75,10 @@ CASES = (
         name="TCP to the internet",
         claim="No address of the internet can be reached.",
         layer=NETWORK,
-        program=Program(language="python", source=_connects(f'[("dns", {_INET}, ("8.8.8.8", 53)), ("web", {_INET}, ("1.1.1.1", 443))]')),
+        program=Program(
+            language="python",
+            source=_connects(f'[("dns", {_INET}, ("8.8.8.8", 53)), ("web", {_INET}, ("1.1.1.1", 443))]'),
+        ),
         expect=Expectation(verdicts=("SUCCESS",), says=("dns=101", "web=101")),
         classic=True,
         fast=True,
@@ -87,7 +91,7 @@ CASES = (
         program=Program(
             language="python",
             source=python(
-                'import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n'
+                "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
                 'attempt("udp", s.sendto, b"x", ("8.8.8.8", 53))\n'
                 'try: socket.getaddrinfo("example.com", 80); print("resolved")\nexcept OSError: print("no name", flush=True)'
             ),
@@ -100,7 +104,12 @@ CASES = (
         name="metadata service",
         claim="The cloud's metadata service cannot be reached.",
         layer=NETWORK,
-        program=Program(language="python", source=_connects(f'[("metadata", {_INET}, ("169.254.169.254", 80)), ("ecs", {_INET}, ("169.254.170.2", 80))]')),
+        program=Program(
+            language="python",
+            source=_connects(
+                f'[("metadata", {_INET}, ("169.254.169.254", 80)), ("ecs", {_INET}, ("169.254.170.2", 80))]'
+            ),
+        ),
         expect=Expectation(verdicts=("SUCCESS",), says=("metadata=101", "ecs=101")),
         fast=True,
     ),
@@ -116,7 +125,9 @@ CASES = (
                 f'[(f"p{{p}}", {_INET}, ("127.0.0.1", p)) for p in (22, 80, 2375, 6443, 8080, 9090, 10250)]'
             ),
         ),
-        expect=Expectation(verdicts=("SUCCESS",), says=("canary=101", *(f"p{p}=101" for p in (22, 80, 2375, 6443, 8080, 9090, 10250)))),
+        expect=Expectation(
+            verdicts=("SUCCESS",), says=("canary=101", *(f"p{p}=101" for p in (22, 80, 2375, 6443, 8080, 9090, 10250)))
+        ),
         classic=True,
         fast=True,
     ),
@@ -158,7 +169,20 @@ CASES = (
         "Socket families that nobody needs do not exist.",
         {
             name: (f"socket({number}, SOCK_SEQPACKET, 0)", 97)
-            for name, number in {"alg": 38, "xdp": 44, "key": 15, "rds": 21, "bluetooth": 31, "tipc": 30, "can": 29, "smc": 43, "qipcrtr": 42, "kcm": 41, "ax25": 3, "nfc": 39}.items()
+            for name, number in {
+                "alg": 38,
+                "xdp": 44,
+                "key": 15,
+                "rds": 21,
+                "bluetooth": 31,
+                "tipc": 30,
+                "can": 29,
+                "smc": 43,
+                "qipcrtr": 42,
+                "kcm": 41,
+                "ax25": 3,
+                "nfc": 39,
+            }.items()
         },
     ),
     Case(
@@ -168,7 +192,9 @@ CASES = (
         layer="mounts",
         program=Program(
             language="python",
-            source=_connects('[("canary", socket.AF_UNIX, os.environ["AUDIT_CANARY"] + "/socket"), ("docker", socket.AF_UNIX, "/run/docker.sock"), ("dbus", socket.AF_UNIX, "/run/dbus/system_bus_socket")]'),
+            source=_connects(
+                '[("canary", socket.AF_UNIX, os.environ["AUDIT_CANARY"] + "/socket"), ("docker", socket.AF_UNIX, "/run/docker.sock"), ("dbus", socket.AF_UNIX, "/run/dbus/system_bus_socket")]'
+            ),
         ),
         expect=Expectation(verdicts=("SUCCESS",), says=("canary=2", "docker=2", "dbus=2")),
         fast=True,
@@ -187,7 +213,9 @@ CASES = (
         claim="A program has three descriptors and no more.",
         layer="init, close_range",
         program=Program(
-            source=c('ATTACK { int n = 0; for (int fd = 0; fd < 65536; fd++) if (fcntl(fd, F_GETFD) >= 0) n++; say("open", n); TRY("three", fcntl(3, F_GETFD)); return 0; }')
+            source=c(
+                'ATTACK { int n = 0; for (int fd = 0; fd < 65536; fd++) if (fcntl(fd, F_GETFD) >= 0) n++; say("open", n); TRY("three", fcntl(3, F_GETFD)); return 0; }'
+            )
         ),
         expect=Expectation(verdicts=("SUCCESS",), says=("open=3", "three=9")),
         fast=True,
@@ -199,9 +227,13 @@ CASES = (
         layer=NETWORK,
         program=Program(
             language="python",
-            source=_connects('[(n, socket.AF_INET6, (a, 80)) for n, a in (("loopback", "::1"), ("global", "2001:4860:4860::8888"), ("mapped", "::ffff:127.0.0.1"))]'),
+            source=_connects(
+                '[(n, socket.AF_INET6, (a, 80)) for n, a in (("loopback", "::1"), ("global", "2001:4860:4860::8888"), ("mapped", "::ffff:127.0.0.1"))]'
+            ),
         ),
-        expect=Expectation(verdicts=("SUCCESS",), says=("loopback=(101|99|97)", "global=(101|99|97)", "mapped=(101|99|97)")),
+        expect=Expectation(
+            verdicts=("SUCCESS",), says=("loopback=(101|99|97)", "global=(101|99|97)", "mapped=(101|99|97)")
+        ),
     ),
     Case(
         id="N14",

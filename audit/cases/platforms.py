@@ -11,7 +11,19 @@ from audit.case import Case, Expectation, Program, limit
 from audit.programs import answered, opened, python
 from audit.stage import Stage
 
-_ENV = {"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "USER", "AUDIT_ABSTRACT", "AUDIT_CANARY", "AUDIT_PORT", "AUDIT_PORTS", "AUDIT_PATHS"}
+_ENV = {
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "PATH",
+    "TMPDIR",
+    "USER",
+    "AUDIT_ABSTRACT",
+    "AUDIT_CANARY",
+    "AUDIT_PORT",
+    "AUDIT_PORTS",
+    "AUDIT_PATHS",
+}
 
 
 async def _hungry(stage: Stage) -> None:
@@ -47,12 +59,22 @@ async def _poison(stage: Stage) -> None:
     async with connection:
         channel = await connection.channel()
         exchange = await channel.get_exchange("sentinel.direct", ensure=False)
-        for body in (b"", b"\xff" * 1000, b"{}", b"01890000-0000-7000-8000-000000000000", b"'; drop table submissions; --"):
+        for body in (
+            b"",
+            b"\xff" * 1000,
+            b"{}",
+            b"01890000-0000-7000-8000-000000000000",
+            b"'; drop table submissions; --",
+        ):
             await exchange.publish(aio_pika.Message(body=body), routing_key="execute")
-        for seen in await asyncio.gather(*(stage.run(Program(language="python", source=python("print('well')"))) for _ in range(8))):
+        for seen in await asyncio.gather(
+            *(stage.run(Program(language="python", source=python("print('well')"))) for _ in range(8))
+        ):
             stage.require(seen, "SUCCESS", "well")
         deadline = time.monotonic() + 10
-        while (left := (await channel.declare_queue("execution_tasks", passive=True)).declaration_result.message_count) and time.monotonic() < deadline:
+        while (
+            left := (await channel.declare_queue("execution_tasks", passive=True)).declaration_result.message_count
+        ) and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         stage.check(left == 0, f"{left} poisoned messages still wait")
 
@@ -98,7 +120,11 @@ CASES = (
             language="python",
             source=python(f"import os\nprint('foreign', sorted(set(os.environ) - {_ENV!r}), flush=True)"),
         ),
-        expect=Expectation(verdicts=("SUCCESS",), says=(r"foreign \[\]",), never=("sentinel_secret", "postgres://", "amqp://", "redis://")),
+        expect=Expectation(
+            verdicts=("SUCCESS",),
+            says=(r"foreign \[\]",),
+            never=("sentinel_secret", "postgres://", "amqp://", "redis://"),
+        ),
         classic=True,
         fast=True,
     ),
@@ -107,7 +133,17 @@ CASES = (
         name="the service account",
         claim="No credential of the platform is there.",
         layer="mounts",
-        program=(_token := opened({"token": "/var/run/secrets/kubernetes.io/serviceaccount/token", "run": "/run/secrets", "aws": "/root/.aws/credentials", "kubelet": "/var/lib/kubelet/config.yaml"}, 2))[0],
+        program=(
+            _token := opened(
+                {
+                    "token": "/var/run/secrets/kubernetes.io/serviceaccount/token",
+                    "run": "/run/secrets",
+                    "aws": "/root/.aws/credentials",
+                    "kubelet": "/var/lib/kubelet/config.yaml",
+                },
+                2,
+            )
+        )[0],
         expect=_token[1],
     ),
     Case(
@@ -115,7 +151,15 @@ CASES = (
         name="the executor's memory",
         claim="The executor is nobody's parent inside, and its memory is not there.",
         layer="PID namespace",
-        program=(_parent := answered({"parent": ("getppid() == 1 ? 0 : -1", 0), "mem": ('open("/proc/1/mem", O_RDWR)', 2), "null": ('open("/proc/0/mem", O_RDWR)', 2)}))[0],
+        program=(
+            _parent := answered(
+                {
+                    "parent": ("getppid() == 1 ? 0 : -1", 0),
+                    "mem": ('open("/proc/1/mem", O_RDWR)', 2),
+                    "null": ('open("/proc/0/mem", O_RDWR)', 2),
+                }
+            )
+        )[0],
         expect=_parent[1],
     ),
     Case(
@@ -132,7 +176,6 @@ CASES = (
             ),
         ),
         expect=Expectation(verdicts=("SUCCESS",), says=(r"tried True met \[101\]",)),
-        classic=True,
         fast=True,
     ),
     Case(
@@ -142,7 +185,9 @@ CASES = (
         layer="mounts",
         program=Program(
             language="python",
-            source=python("import os\npaths = os.environ['AUDIT_PATHS'].split(':')\nprint('tried', len(paths) > 3, 'found', [p for p in paths if os.path.exists(p)], flush=True)"),
+            source=python(
+                "import os\npaths = os.environ['AUDIT_PATHS'].split(':')\nprint('tried', len(paths) > 3, 'found', [p for p in paths if os.path.exists(p)], flush=True)"
+            ),
         ),
         expect=Expectation(verdicts=("SUCCESS",), says=(r"tried True found \[\]",)),
         fast=True,
@@ -152,7 +197,16 @@ CASES = (
         name="names of hosts",
         claim="Nobody's name resolution can be poisoned.",
         layer="read-only mounts",
-        program=(_hosts := answered({"hosts": ('open("/etc/hosts", O_WRONLY | O_TRUNC)', "(13|30)"), "resolv": ('open("/etc/resolv.conf", O_CREAT | O_WRONLY, 0600)', 30), "swap": ('rename("/etc", "/etc2")', 30), "hostname": ('open("/etc/hostname", O_WRONLY)', "(13|30)")}))[0],
+        program=(
+            _hosts := answered(
+                {
+                    "hosts": ('open("/etc/hosts", O_WRONLY | O_TRUNC)', "(13|30)"),
+                    "resolv": ('open("/etc/resolv.conf", O_CREAT | O_WRONLY, 0600)', 30),
+                    "swap": ('rename("/etc", "/etc2")', 30),
+                    "hostname": ('open("/etc/hostname", O_WRONLY)', "(13|30)"),
+                }
+            )
+        )[0],
         expect=_hosts[1],
     ),
     Case(
@@ -162,7 +216,14 @@ CASES = (
         layer="executor",
         scenario=_odd_endings,
     ),
-    Case(id="K08", name="poisoned messages", claim="A message that is none is dropped, and work goes on.", layer="scheduler", scenario=_poison, alone=True),
+    Case(
+        id="K08",
+        name="poisoned messages",
+        claim="A message that is none is dropped, and work goes on.",
+        layer="scheduler",
+        scenario=_poison,
+        alone=True,
+    ),
     Case(
         id="K09",
         name="the host's disk",
@@ -179,7 +240,15 @@ print("bytes", sum(os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/w
         ),
         expect=Expectation(verdicts=("SUCCESS",), says=(r"writable \['/tmp', '/work'\]", "bytes True")),
     ),
-    Case(id="K10", name="many hungry programs", claim="Programs that eat memory together end each by its own limit.", layer="memory groups", scenario=_hungry, alone=True, fast=True),
+    Case(
+        id="K10",
+        name="many hungry programs",
+        claim="Programs that eat memory together end each by its own limit.",
+        layer="memory groups",
+        scenario=_hungry,
+        alone=True,
+        fast=True,
+    ),
     Case(
         id="K11",
         name="an executor killed in mid-job",
@@ -194,7 +263,13 @@ print("bytes", sum(os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/w
         name="clearing the parent-death signal",
         claim="A program that wants to outlive its executor is refused the means, and ends with its clock.",
         layer="seccomp, killed by namespace",
-        program=Program(language="python", source=python("import ctypes, time\nlibc = ctypes.CDLL(None, use_errno=True)\nprint('cleared', libc.prctl(1, 0), ctypes.get_errno(), flush=True)\ntime.sleep(9)"), wall_ms=500),
+        program=Program(
+            language="python",
+            source=python(
+                "import ctypes, time\nlibc = ctypes.CDLL(None, use_errno=True)\nprint('cleared', libc.prctl(1, 0), ctypes.get_errno(), flush=True)\ntime.sleep(9)"
+            ),
+            wall_ms=500,
+        ),
         expect=Expectation(verdicts=("TIMEOUT",), says=("cleared -1 1",), facts=(limit("WALL_TIME"),)),
     ),
 )

@@ -1,18 +1,20 @@
 """Processes: bombs, daemons, signals, and endings that try to look like something else."""
 
-from audit.case import Case, Expectation, Program, exited, limit, peak_processes, signalled, wall_between
+from typing import Unpack
+
+from audit.case import Case, Expectation, Marks, Program, exited, limit, peak_processes, signalled, wall_between
 from audit.programs import c, python
 
 PIDS = "process group limit"
 
 
 def _case(
-    number: str, name: str, claim: str, layer: str, program: Program, expect: Expectation, **more: bool
+    number: str, name: str, claim: str, layer: str, program: Program, expect: Expectation, **more: Unpack[Marks]
 ) -> Case:
     return Case(id=number, name=name, claim=claim, layer=layer, program=program, expect=expect, **more)
 
 
-def _bomb(variant: str, argv: list[str], **more: bool) -> Case:
+def _bomb(variant: str, argv: list[str], **more: Unpack[Marks]) -> Case:
     return _case(
         f"P01-{variant}",
         f"fork bomb in {variant}",
@@ -65,7 +67,11 @@ CASES = (
         "processes counted",
         "So many processes as the limit says, and the next one is refused with EAGAIN.",
         PIDS,
-        Program(source=c('ATTACK { int n = 0; for (;;) { pid_t p = fork(); if (p < 0) break; if (p == 0) { pause(); _exit(0); } n++; } say("errno", errno); say("forks", n); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { int n = 0; for (;;) { pid_t p = fork(); if (p < 0) break; if (p == 0) { pause(); _exit(0); } n++; } say("errno", errno); say("forks", n); return 0; }'
+            )
+        ),
         Expectation(verdicts=("SUCCESS",), says=("errno=11", "forks=31"), facts=(peak_processes(32),)),
         fast=True,
     ),
@@ -96,7 +102,9 @@ ATTACK {
         "Processes and memory together end no later than either.",
         "process and memory groups",
         Program(
-            source=c('ATTACK { say("exploding", 1); for (;;) { fork(); volatile char *m = malloc(8 << 20); for (int k = 0; m && k < 8 << 20; k += 4096) m[k] = 1; } }'),
+            source=c(
+                'ATTACK { say("exploding", 1); for (;;) { fork(); volatile char *m = malloc(8 << 20); for (int k = 0; m && k < 8 << 20; k += 4096) m[k] = 1; } }'
+            ),
             wall_ms=1500,
         ),
         Expectation(
@@ -108,7 +116,11 @@ ATTACK {
         "daemon",
         "A daemon in a session of its own ends with the program that started it.",
         "init, PID namespace",
-        Program(source=c('ATTACK { if (fork() == 0) { setsid(); if (fork() == 0) { signal(SIGHUP, SIG_IGN); sleep(60); puts("outlived"); } _exit(0); } usleep(50000); say("left", 1); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { if (fork() == 0) { setsid(); if (fork() == 0) { signal(SIGHUP, SIG_IGN); sleep(60); puts("outlived"); } _exit(0); } usleep(50000); say("left", 1); return 0; }'
+            )
+        ),
         Expectation(verdicts=("SUCCESS",), says=("left=1",), never=("outlived",), facts=(wall_between(0, 2500),)),
         classic=True,
         fast=True,
@@ -118,7 +130,11 @@ ATTACK {
         "a grandchild that goes on writing",
         "Output ends with the program.",
         "init, PID namespace",
-        Program(source=c('ATTACK { if (fork() == 0) { usleep(400000); puts("late"); fflush(stdout); sleep(9); _exit(0); } say("left", 1); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { if (fork() == 0) { usleep(400000); puts("late"); fflush(stdout); sleep(9); _exit(0); } say("left", 1); return 0; }'
+            )
+        ),
         Expectation(verdicts=("SUCCESS",), says=("left=1",), never=("late",), facts=(wall_between(0, 2500),)),
     ),
     _case(
@@ -126,7 +142,12 @@ ATTACK {
         "ignoring signals",
         "Ignoring every signal buys no time.",
         "SIGKILL by our clock",
-        Program(source=c('ATTACK { for (int n = 1; n < 65; n++) signal(n, SIG_IGN); say("ignoring", 1); for (;;) pause(); }'), wall_ms=400),
+        Program(
+            source=c(
+                'ATTACK { for (int n = 1; n < 65; n++) signal(n, SIG_IGN); say("ignoring", 1); for (;;) pause(); }'
+            ),
+            wall_ms=400,
+        ),
         Expectation(verdicts=("TIMEOUT",), says=("ignoring=1",), facts=(limit("WALL_TIME"), wall_between(400, 800))),
         fast=True,
     ),
@@ -154,7 +175,6 @@ ATTACK {
 """)
         ),
         Expectation(verdicts=("SUCCESS",), says=("alive=7",)),
-        classic=True,
         fast=True,
     ),
     _case(
@@ -171,7 +191,12 @@ ATTACK {
         "A SIGKILL of its own making is neither a limit of memory nor of time.",
         "init's true status",
         Program(source=c('ATTACK { say("dying", 1); kill(getpid(), 9); puts("survived"); return 0; }')),
-        Expectation(verdicts=("RUNTIME_ERROR",), says=("dying=1",), never=("survived",), facts=(signalled(9), limit("UNSPECIFIED"))),
+        Expectation(
+            verdicts=("RUNTIME_ERROR",),
+            says=("dying=1",),
+            never=("survived",),
+            facts=(signalled(9), limit("UNSPECIFIED")),
+        ),
         fast=True,
     ),
     _case(
@@ -179,7 +204,11 @@ ATTACK {
         "zombies",
         "The dead count until they are buried.",
         PIDS,
-        Program(source=c('ATTACK { int n = 0; for (;;) { pid_t p = fork(); if (p < 0) break; if (p == 0) _exit(0); n++; } say("errno", errno); say("dead", n); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { int n = 0; for (;;) { pid_t p = fork(); if (p < 0) break; if (p == 0) _exit(0); n++; } say("errno", errno); say("dead", n); return 0; }'
+            )
+        ),
         Expectation(verdicts=("SUCCESS",), says=("errno=11", "dead=31")),
     ),
     *(_exits(code) for code in (1, 124, 137, 139, 143, 159, 255)),
@@ -204,8 +233,10 @@ ATTACK { const char *names[] = {"nsjail", "init", "python", "sh"};
         "A program that replaces itself all the time cannot escape its clock.",
         "our clock",
         Program(
-            source=c('ATTACK { char n[32]; long k = argc > 1 ? atol(argv[1]) : 0; if (k == 0) say("first", 1); if (k > 500) say("turns", k); snprintf(n, sizeof n, "%ld", k + 1);\n'
-                     'if (fork() > 0) { for (;;) pause(); } close(1); for (;;) { char *v[] = {"/bin/true", 0}; if (fork() == 0) execv(v[0], v); wait(0); } }'),
+            source=c(
+                'ATTACK { char n[32]; long k = argc > 1 ? atol(argv[1]) : 0; if (k == 0) say("first", 1); if (k > 500) say("turns", k); snprintf(n, sizeof n, "%ld", k + 1);\n'
+                'if (fork() > 0) { for (;;) pause(); } close(1); for (;;) { char *v[] = {"/bin/true", 0}; if (fork() == 0) execv(v[0], v); wait(0); } }'
+            ),
             wall_ms=600,
             cpu_ms=600,
         ),
@@ -216,7 +247,11 @@ ATTACK { const char *names[] = {"nsjail", "init", "python", "sh"};
         "adopting orphans",
         "A program that collects orphans keeps none of them past its end.",
         "init, PID namespace",
-        Program(source=c('ATTACK { TRY("subreaper", prctl(PR_SET_CHILD_SUBREAPER, 1)); for (int i = 0; i < 8; i++) if (fork() == 0) { setsid(); if (fork() == 0) for (;;) pause(); _exit(0); } usleep(100000); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { TRY("subreaper", prctl(PR_SET_CHILD_SUBREAPER, 1)); for (int i = 0; i < 8; i++) if (fork() == 0) { setsid(); if (fork() == 0) for (;;) pause(); _exit(0); } usleep(100000); return 0; }'
+            )
+        ),
         Expectation(verdicts=("SUCCESS",), says=("subreaper=0",), facts=(wall_between(0, 2500),)),
     ),
 )

@@ -4,11 +4,12 @@ import asyncio
 import json
 import time
 import urllib.parse
+from typing import Unpack
 
 import grpc
 from sentinel.v1 import scheduler_pb2, status_pb2
 
-from audit.case import Case, Expectation, Program, Refusal, exactly, exited, limit
+from audit.case import Case, Expectation, Program, Refusal, Sizes, exactly, exited, limit
 from audit.door import Edge
 from audit.programs import python
 from audit.stage import Stage
@@ -17,7 +18,9 @@ VALIDATION = "validation"
 _HELLO = "print('hello')"
 
 
-def _refused(number: str, name: str, claim: str, program: Program, mentions: str, *codes: str, fast: bool = False) -> Case:
+def _refused(
+    number: str, name: str, claim: str, program: Program, mentions: str, *codes: str, fast: bool = False
+) -> Case:
     return Case(
         id=number,
         name=name,
@@ -32,12 +35,22 @@ def _refused(number: str, name: str, claim: str, program: Program, mentions: str
 def _named(variant: str, name: str, *more: str) -> Case:
     files = ((name, b"print(1)"), *((other, b"x") for other in more))
     return _refused(
-        f"Q06-{variant}", f"a file named {name!r}", "No file name leads out of the directory.", Program(language="python", files=files), "files"
+        f"Q06-{variant}",
+        f"a file named {name!r}",
+        "No file name leads out of the directory.",
+        Program(language="python", files=files),
+        "files",
     )
 
 
-def _limited(variant: str, **limits: int) -> Case:
-    field = {"wall_ms": "time_limit_ms", "memory_kb": "memory_limit_kb", "output_kb": "output_limit_kb", "processes": "process_limit", "cpu_ms": "cpu_time_limit_ms"}[next(iter(limits))]
+def _limited(variant: str, **limits: Unpack[Sizes]) -> Case:
+    field = {
+        "wall_ms": "time_limit_ms",
+        "memory_kb": "memory_limit_kb",
+        "output_kb": "output_limit_kb",
+        "processes": "process_limit",
+        "cpu_ms": "cpu_time_limit_ms",
+    }[next(iter(limits))]
     return _refused(
         f"Q07-{variant}",
         f"{field} of {next(iter(limits.values()))}",
@@ -74,7 +87,9 @@ async def _slow_bodies(stage: Stage) -> None:
     slow = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
     try:
         for _, writer in slow:
-            writer.write(b"POST /api/v1/submissions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{")
+            writer.write(
+                b"POST /api/v1/submissions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{"
+            )
         waits = []
         for _ in range(8):
             begun = time.monotonic()
@@ -105,16 +120,25 @@ async def _headers(stage: Stage) -> None:
 
 
 async def _job_ids(stage: Stage) -> None:
-    odd = ("' or 1=1 --", "*", "#", "execute.#", "a\nb", "../../etc/passwd", "01890000-0000-7000-8000-00000000000'", "{}", "%00", "\x1b[2J")
+    odd = (
+        "' or 1=1 --",
+        "*",
+        "#",
+        "execute.#",
+        "a\nb",
+        "../../etc/passwd",
+        "01890000-0000-7000-8000-00000000000'",
+        "{}",
+        "%00",
+        "\x1b[2J",
+    )
     for word in odd:
         status, _ = await stage.rest("GET", "/api/v1/submissions/" + urllib.parse.quote(word, safe=""))
         stage.check(status in {400, 404}, f"id {word!r} gave {status}")
-        for call, request in (
-            (stage.status.GetSubmission, status_pb2.GetSubmissionRequest(job_id=word)),
-            (stage.scheduler.Cancel, scheduler_pb2.CancelRequest(job_id=word)),
-        ):
+        get, cancel = status_pb2.GetSubmissionRequest(job_id=word), scheduler_pb2.CancelRequest(job_id=word)
+        for call in (stage.status.GetSubmission(get, timeout=10), stage.scheduler.Cancel(cancel, timeout=10)):
             try:
-                await call(request, timeout=10)
+                await call
                 stage.check(False, f"id {word!r} was taken")  # noqa: FBT003 - a plain statement of failure
             except grpc.aio.AioRpcError as error:
                 stage.check(error.code() is grpc.StatusCode.INVALID_ARGUMENT, f"id {word!r} gave {error.code()}")
@@ -141,7 +165,9 @@ async def _twice(stage: Stage) -> None:
 
 async def _disconnect(stage: Stage) -> None:
     """The caller goes away; its program must not go on."""
-    request = stage.request(Program(language="python", source=python("import time\nprint('running', flush=True)\ntime.sleep(9)")))
+    request = stage.request(
+        Program(language="python", source=python("import time\nprint('running', flush=True)\ntime.sleep(9)"))
+    )
     call = stage.scheduler.Run(scheduler_pb2.RunRequest(submission=request), timeout=30)
     job = ""
     async for response in call:
@@ -157,7 +183,16 @@ async def _disconnect(stage: Stage) -> None:
 
 
 async def _unknown_words(stage: Stage) -> None:
-    for path, method in (("/api/v1/submissions/", "PUT"), ("/api/v1/../../etc/passwd", "GET"), ("//etc/passwd", "GET"), ("/sentinel.v1.ExecutorService/Session", "POST"), ("/metrics", "GET"), ("/debug", "GET"), ("/stats", "GET"), ("/quitquitquit", "POST")):
+    for path, method in (
+        ("/api/v1/submissions/", "PUT"),
+        ("/api/v1/../../etc/passwd", "GET"),
+        ("//etc/passwd", "GET"),
+        ("/sentinel.v1.ExecutorService/Session", "POST"),
+        ("/metrics", "GET"),
+        ("/debug", "GET"),
+        ("/stats", "GET"),
+        ("/quitquitquit", "POST"),
+    ):
         status, answer = await stage.rest(method, path)
         stage.check(status in {400, 404, 405, 415}, f"{method} {path} gave {status}")
         stage.check(b"root:" not in answer, f"{path} showed a file of the host")
@@ -179,7 +214,9 @@ CASES = (
         name="bytes that are no text",
         claim="Every byte comes back, NUL and broken UTF-8 too.",
         layer="bytes in the record",
-        program=Program(language="python", source=python(f"import os\nos.write(1, {_BYTES!r}); os.write(2, {_BYTES!r})")),
+        program=Program(
+            language="python", source=python(f"import os\nos.write(1, {_BYTES!r}); os.write(2, {_BYTES!r})")
+        ),
         expect=Expectation(verdicts=("SUCCESS",), facts=(exactly("STDOUT", _BYTES), exactly("STDERR", _BYTES))),
         fast=True,
     ),
@@ -204,9 +241,28 @@ sys.exit(3)
         expect=Expectation(verdicts=("RUNTIME_ERROR",), facts=(exited(3), limit("UNSPECIFIED"))),
         fast=True,
     ),
-    _refused("Q04", "NUL in an argument", "NUL is refused where the kernel has no place for it.", Program(language="python", source=_HELLO, args=("a\0b",)), "args", fast=True),
-    _refused("Q04-env", "NUL in the environment", "NUL is refused where the kernel has no place for it.", Program(language="python", source=_HELLO, env={"A": "a\0b"}), "env"),
-    _refused("Q04-name", "NUL in a file name", "NUL is refused where the kernel has no place for it.", Program(language="python", files=(("a\0b.py", b"x"),)), "files"),
+    _refused(
+        "Q04",
+        "NUL in an argument",
+        "NUL is refused where the kernel has no place for it.",
+        Program(language="python", source=_HELLO, args=("a\0b",)),
+        "args",
+        fast=True,
+    ),
+    _refused(
+        "Q04-env",
+        "NUL in the environment",
+        "NUL is refused where the kernel has no place for it.",
+        Program(language="python", source=_HELLO, env={"A": "a\0b"}),
+        "env",
+    ),
+    _refused(
+        "Q04-name",
+        "NUL in a file name",
+        "NUL is refused where the kernel has no place for it.",
+        Program(language="python", files=(("a\0b.py", b"x"),)),
+        "files",
+    ),
     Case(
         id="Q04-source",
         name="NUL in the source",
@@ -215,10 +271,39 @@ sys.exit(3)
         program=Program(language="python", source="print(1)\n\0"),
         expect=Expectation(verdicts=("RUNTIME_ERROR", "SUCCESS"), begins=False, facts=(limit("UNSPECIFIED"),)),
     ),
-    _refused("Q05", "a source too long", "What is too large is refused before anything runs.", Program(language="python", source="#" * 65_537), "source_code", fast=True),
-    _refused("Q05-files", "too many files", "What is too large is refused before anything runs.", Program(language="python", files=tuple((f"f{n}.py", b"") for n in range(10_000))), "files|larger|max", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"),
-    _refused("Q05-huge", "a file of 16 MB", "What is too large is refused before anything runs.", Program(language="python", files=(("main.py", b"#" * (16 << 20)),)), "large|exceed|max|limit|bytes", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"),
-    _refused("Q05-stdin", "input too long", "What is too large is refused before anything runs.", Program(language="python", source=_HELLO, stdin=b"x" * 262_145), "stdin"),
+    _refused(
+        "Q05",
+        "a source too long",
+        "What is too large is refused before anything runs.",
+        Program(language="python", source="#" * 65_537),
+        "source_code",
+        fast=True,
+    ),
+    _refused(
+        "Q05-files",
+        "too many files",
+        "What is too large is refused before anything runs.",
+        Program(language="python", files=tuple((f"f{n}.py", b"") for n in range(10_000))),
+        "files|larger|max",
+        "INVALID_ARGUMENT",
+        "RESOURCE_EXHAUSTED",
+    ),
+    _refused(
+        "Q05-huge",
+        "a file of 16 MB",
+        "What is too large is refused before anything runs.",
+        Program(language="python", files=(("main.py", b"#" * (16 << 20)),)),
+        "large|exceed|max|limit|bytes",
+        "INVALID_ARGUMENT",
+        "RESOURCE_EXHAUSTED",
+    ),
+    _refused(
+        "Q05-stdin",
+        "input too long",
+        "What is too large is refused before anything runs.",
+        Program(language="python", source=_HELLO, stdin=b"x" * 262_145),
+        "stdin",
+    ),
     _named("parent", "../x.py"),
     _named("absolute", "/etc/x.py"),
     _named("inner", "a/../../x.py"),
@@ -234,7 +319,11 @@ sys.exit(3)
         claim="A name that is both a file and a directory is an error of the submission, never ours.",
         layer="executor's check",
         program=Program(language="python", files=(("main.py", b"print(1)"), ("a", b"x"), ("a/b", b"x"))),
-        expect=Expectation(verdicts=("COMPILATION_ERROR",), begins=False, facts=(lambda seen: None if "directory" in seen.evidence.explanation else seen.evidence.explanation,)),
+        expect=Expectation(
+            verdicts=("COMPILATION_ERROR",),
+            begins=False,
+            facts=(lambda seen: None if "directory" in seen.evidence.explanation else seen.evidence.explanation,),
+        ),
     ),
     _limited("no-time", wall_ms=0),
     _limited("negative-time", wall_ms=-1),
@@ -245,14 +334,68 @@ sys.exit(3)
     _limited("many-processes", processes=257),
     _limited("no-output", output_kb=0),
     _limited("no-cpu", cpu_ms=0),
-    Case(id="Q07-rest", name="numbers that are none", claim="NaN, infinity and what overflows are refused.", layer="transcoding, validation", scenario=_rest_numbers),
-    Case(id="Q08", name="deep nesting", claim="Nested requests are refused and harm nobody.", layer="transcoding", scenario=_nesting),
-    Case(id="Q09", name="slow callers", claim="Callers that never finish hold up nobody else.", layer="Envoy's limits", scenario=_slow_bodies, alone=True),
+    Case(
+        id="Q07-rest",
+        name="numbers that are none",
+        claim="NaN, infinity and what overflows are refused.",
+        layer="transcoding, validation",
+        scenario=_rest_numbers,
+    ),
+    Case(
+        id="Q08",
+        name="deep nesting",
+        claim="Nested requests are refused and harm nobody.",
+        layer="transcoding",
+        scenario=_nesting,
+    ),
+    Case(
+        id="Q09",
+        name="slow callers",
+        claim="Callers that never finish hold up nobody else.",
+        layer="Envoy's limits",
+        scenario=_slow_bodies,
+        alone=True,
+    ),
     Case(id="Q10", name="huge headers", claim="Huge headers are refused.", layer="Envoy's limits", scenario=_headers),
     Case(id="Q11", name="ids that are none", claim="An id is a UUID or refused.", layer=VALIDATION, scenario=_job_ids),
-    Case(id="Q11-paths", name="paths that are none", claim="No path reaches what is not offered.", layer="Envoy's routes", scenario=_unknown_words),
-    Case(id="Q12", name="sent twice", claim="One key is one job, however often it is sent.", layer="idempotency keys", scenario=_twice, fast=True),
-    Case(id="Q13", name="the caller goes away", claim="A program whose caller has gone is ended.", layer="cancel on disconnect", scenario=_disconnect),
-    _refused("Q14", "reserved names in the environment", "No name that the loader obeys is passed on.", Program(language="python", source=_HELLO, env={"LD_PRELOAD": "/work/x.so"}), "env", fast=True),
-    _refused("Q14-network", "asking for a network", "A network is refused where the deployment has none to give.", Program(language="python", source=_HELLO, network=True), "network", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "PERMISSION_DENIED"),
+    Case(
+        id="Q11-paths",
+        name="paths that are none",
+        claim="No path reaches what is not offered.",
+        layer="Envoy's routes",
+        scenario=_unknown_words,
+    ),
+    Case(
+        id="Q12",
+        name="sent twice",
+        claim="One key is one job, however often it is sent.",
+        layer="idempotency keys",
+        scenario=_twice,
+        fast=True,
+    ),
+    Case(
+        id="Q13",
+        name="the caller goes away",
+        claim="A program whose caller has gone is ended.",
+        layer="cancel on disconnect",
+        scenario=_disconnect,
+    ),
+    _refused(
+        "Q14",
+        "reserved names in the environment",
+        "No name that the loader obeys is passed on.",
+        Program(language="python", source=_HELLO, env={"LD_PRELOAD": "/work/x.so"}),
+        "env",
+        fast=True,
+    ),
+    _refused(
+        "Q14-network",
+        "asking for a network",
+        "A network is refused where the deployment has none to give.",
+        Program(language="python", source=_HELLO, network=True),
+        "network",
+        "INVALID_ARGUMENT",
+        "FAILED_PRECONDITION",
+        "PERMISSION_DENIED",
+    ),
 )

@@ -1,8 +1,11 @@
 """Resources: memory, CPU, output, input and everything that can be hoarded."""
 
+from typing import Unpack
+
 from audit.case import (
     Case,
     Expectation,
+    Marks,
     Program,
     Refusal,
     at_most,
@@ -29,7 +32,7 @@ def _case(
     layer: str,
     program: Program,
     expect: Expectation | Refusal,
-    **more: bool,
+    **more: Unpack[Marks],
 ) -> Case:
     return Case(id=number, name=name, claim=claim, layer=layer, program=program, expect=expect, **more)
 
@@ -40,7 +43,11 @@ CASES = (
         "memory past the limit",
         "Memory ends at its limit, and the kernel says so.",
         MEMORY,
-        Program(source=c('ATTACK { say("eating", 1); for (int i = 0; i < 200; i++) { volatile char *m = malloc(1 << 20); for (int k = 0; k < 1 << 20; k += 4096) m[k] = 1; } puts("survived"); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { say("eating", 1); for (int i = 0; i < 200; i++) { volatile char *m = malloc(1 << 20); for (int k = 0; k < 1 << 20; k += 4096) m[k] = 1; } puts("survived"); return 0; }'
+            )
+        ),
         Expectation(verdicts=_MLE, says=("eating=1",), never=("survived",), facts=_OVER),
         classic=True,
         fast=True,
@@ -50,7 +57,11 @@ CASES = (
         "reserving a terabyte",
         "Address space is no memory.",
         MEMORY,
-        Program(source=c('ATTACK { say("mapped", mmap(0, 1L << 40, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { say("mapped", mmap(0, 1L << 40, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED); return 0; }'
+            )
+        ),
         Expectation(verdicts=("SUCCESS",), says=("mapped=1",), facts=(oom_events(0, 0),)),
     ),
     _case(
@@ -58,7 +69,11 @@ CASES = (
         "shared memory",
         "Shared memory counts.",
         MEMORY,
-        Program(source=c('ATTACK { say("eating", 1); char *p = mmap(0, 100 << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0); memset(p, 1, 100 << 20); puts("survived"); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { say("eating", 1); char *p = mmap(0, 100 << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0); memset(p, 1, 100 << 20); puts("survived"); return 0; }'
+            )
+        ),
         Expectation(verdicts=_MLE, says=("eating=1",), never=("survived",), facts=_OVER),
     ),
     _case(
@@ -66,7 +81,11 @@ CASES = (
         "files in memory",
         "Files without a name count.",
         MEMORY,
-        Program(source=c('ATTACK { say("eating", 1); static char b[1 << 20]; for (int j = 0; j < 4; j++) { int f = memfd_create("x", 0); for (int i = 0; i < 50; i++) if (write(f, b, sizeof b) < 0) break; } puts("survived"); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { say("eating", 1); static char b[1 << 20]; for (int j = 0; j < 4; j++) { int f = memfd_create("x", 0); for (int i = 0; i < 50; i++) if (write(f, b, sizeof b) < 0) break; } puts("survived"); return 0; }'
+            )
+        ),
         Expectation(verdicts=_MLE, says=("eating=1",), never=("survived",), facts=_OVER),
     ),
     _case(
@@ -90,7 +109,11 @@ CASES = (
         "a child dies for memory",
         "A program that lost a part of itself for memory is told so, even if it exits with 0.",
         MEMORY,
-        Program(source=c('ATTACK { pid_t p = fork(); int s; if (p == 0) { for (int i = 0; i < 200; i++) { volatile char *m = malloc(1 << 20); for (int k = 0; k < 1 << 20; k += 4096) m[k] = 1; } _exit(0); } say("forked", 1); waitpid(p, &s, 0); return 0; }')),
+        Program(
+            source=c(
+                'ATTACK { pid_t p = fork(); int s; if (p == 0) { for (int i = 0; i < 200; i++) { volatile char *m = malloc(1 << 20); for (int k = 0; k < 1 << 20; k += 4096) m[k] = 1; } _exit(0); } say("forked", 1); waitpid(p, &s, 0); return 0; }'
+            )
+        ),
         Expectation(verdicts=_MLE, says=("forked=1",), facts=_OVER),
         fast=True,
     ),
@@ -116,7 +139,9 @@ CASES = (
         "A stack too deep is the program's own crash.",
         "RLIMIT_STACK",
         Program(
-            source=c('static int deeper(int n) { volatile char b[4096]; b[0] = (char)n; return n > 1 << 30 ? 0 : deeper(n + 1) + b[0]; }\nATTACK { say("diving", 1); return deeper(0); }'),
+            source=c(
+                'static int deeper(int n) { volatile char b[4096]; b[0] = (char)n; return n > 1 << 30 ? 0 : deeper(n + 1) + b[0]; }\nATTACK { say("diving", 1); return deeper(0); }'
+            ),
             memory_kb=524_288,
         ),
         Expectation(verdicts=("RUNTIME_ERROR",), says=("diving=1",), facts=(signalled(11),)),
@@ -144,7 +169,6 @@ ATTACK {
 """)
         ),
         Expectation(verdicts=("SUCCESS",), says=("errno=24", "bounded=1")),
-        classic=True,
     ),
     _case(
         "R10",
@@ -152,7 +176,9 @@ ATTACK {
         "The CPU clock counts all threads.",
         "CPU clock of the group",
         Program(
-            source=c('static void *spin(void *x) { for (;;) __asm__ volatile(""); return x; }\nATTACK { pthread_t t; for (int i = 0; i < 7; i++) pthread_create(&t, 0, spin, 0); say("spinning", 8); spin(0); return 0; }'),
+            source=c(
+                'static void *spin(void *x) { for (;;) __asm__ volatile(""); return x; }\nATTACK { pthread_t t; for (int i = 0; i < 7; i++) pthread_create(&t, 0, spin, 0); say("spinning", 8); spin(0); return 0; }'
+            ),
             cpu_ms=400,
         ),
         Expectation(verdicts=("TIMEOUT",), says=("spinning=8",), facts=(limit("CPU_TIME"), cpu_at_most(700))),
@@ -164,11 +190,12 @@ ATTACK {
         "CPU of children that nobody waits for is counted.",
         "CPU clock of the group",
         Program(
-            source=c('ATTACK { signal(SIGCHLD, SIG_IGN); say("hiding", 1); for (;;) { if (fork() == 0) { clock_t e = clock() + CLOCKS_PER_SEC / 20; while (clock() < e) ; _exit(0); } usleep(50000); } }'),
+            source=c(
+                'ATTACK { signal(SIGCHLD, SIG_IGN); say("hiding", 1); for (;;) { if (fork() == 0) { clock_t e = clock() + CLOCKS_PER_SEC / 20; while (clock() < e) ; _exit(0); } usleep(50000); } }'
+            ),
             cpu_ms=300,
         ),
         Expectation(verdicts=("TIMEOUT",), says=("hiding=1",), facts=(limit("CPU_TIME"),)),
-        classic=True,
         fast=True,
     ),
     _case(
@@ -176,7 +203,11 @@ ATTACK {
         "flood on standard output",
         "A flood ends at the cap, to the byte.",
         OUTPUT,
-        Program(source=c('ATTACK { static char b[1 << 16]; memset(b, 120, sizeof b); signal(SIGPIPE, SIG_IGN); for (;;) if (write(1, b, sizeof b) < 0) sched_yield(); }')),
+        Program(
+            source=c(
+                "ATTACK { static char b[1 << 16]; memset(b, 120, sizeof b); signal(SIGPIPE, SIG_IGN); for (;;) if (write(1, b, sizeof b) < 0) sched_yield(); }"
+            )
+        ),
         Expectation(
             verdicts=("OUTPUT_LIMIT_EXCEEDED",), facts=(limit("OUTPUT"), kept("STDOUT", 65_536), wall_between(0, 1500))
         ),
@@ -188,24 +219,45 @@ ATTACK {
         "flood on standard error",
         "Each stream has a budget of its own.",
         OUTPUT,
-        Program(source=c('ATTACK { static char b[1 << 12]; memset(b, 120, sizeof b); for (;;) if (write(2, b, sizeof b) < 0) return 1; }')),
-        Expectation(verdicts=("OUTPUT_LIMIT_EXCEEDED",), facts=(limit("OUTPUT"), kept("STDERR", 65_536), at_most("STDOUT", 100))),
+        Program(
+            source=c(
+                "ATTACK { static char b[1 << 12]; memset(b, 120, sizeof b); for (;;) if (write(2, b, sizeof b) < 0) return 1; }"
+            )
+        ),
+        Expectation(
+            verdicts=("OUTPUT_LIMIT_EXCEEDED",), facts=(limit("OUTPUT"), kept("STDERR", 65_536), at_most("STDOUT", 100))
+        ),
     ),
     _case(
         "R13-both",
         "flood on both",
         "Both streams at once keep no more than their caps.",
         OUTPUT,
-        Program(source=c('ATTACK { static char b[777]; memset(b, 120, sizeof b); for (;;) { if (write(1, b, sizeof b) < 0 || write(2, b, sizeof b) < 0) return 1; } }')),
-        Expectation(verdicts=("OUTPUT_LIMIT_EXCEEDED",), facts=(limit("OUTPUT"), at_most("STDOUT", 65_536), at_most("STDERR", 65_536))),
+        Program(
+            source=c(
+                "ATTACK { static char b[777]; memset(b, 120, sizeof b); for (;;) { if (write(1, b, sizeof b) < 0 || write(2, b, sizeof b) < 0) return 1; } }"
+            )
+        ),
+        Expectation(
+            verdicts=("OUTPUT_LIMIT_EXCEEDED",),
+            facts=(limit("OUTPUT"), at_most("STDOUT", 65_536), at_most("STDERR", 65_536)),
+        ),
     ),
     _case(
         "R14",
         "a gigabyte without a line",
         "A gigabyte ends at the cap, and no line need ever end.",
         OUTPUT,
-        Program(language="python", source=python('import os\nb = b"x" * (1 << 20)\nfor _ in range(1024): os.write(1, b)\nprint("done")'), output_kb=8192),
-        Expectation(verdicts=("OUTPUT_LIMIT_EXCEEDED",), never=("done",), facts=(limit("OUTPUT"), kept("STDOUT", 8192 * 1024), wall_between(0, 3000))),
+        Program(
+            language="python",
+            source=python('import os\nb = b"x" * (1 << 20)\nfor _ in range(1024): os.write(1, b)\nprint("done")'),
+            output_kb=8192,
+        ),
+        Expectation(
+            verdicts=("OUTPUT_LIMIT_EXCEEDED",),
+            never=("done",),
+            facts=(limit("OUTPUT"), kept("STDOUT", 8192 * 1024), wall_between(0, 3000)),
+        ),
         fast=True,
     ),
     _case(
@@ -213,8 +265,14 @@ ATTACK {
         "writing after the reader went",
         "A program that ignores broken pipes is killed all the same.",
         OUTPUT,
-        Program(source=c('ATTACK { signal(SIGPIPE, SIG_IGN); static char b[1 << 16]; for (int i = 0; i < 4; i++) if (fork() == 0) break; for (;;) if (write(1, b, sizeof b) < 0) usleep(1000); }')),
-        Expectation(verdicts=("OUTPUT_LIMIT_EXCEEDED",), facts=(limit("OUTPUT"), kept("STDOUT", 65_536), wall_between(0, 2000))),
+        Program(
+            source=c(
+                "ATTACK { signal(SIGPIPE, SIG_IGN); static char b[1 << 16]; for (int i = 0; i < 4; i++) if (fork() == 0) break; for (;;) if (write(1, b, sizeof b) < 0) usleep(1000); }"
+            )
+        ),
+        Expectation(
+            verdicts=("OUTPUT_LIMIT_EXCEEDED",), facts=(limit("OUTPUT"), kept("STDOUT", 65_536), wall_between(0, 2000))
+        ),
     ),
     _case(
         "R16",
@@ -262,7 +320,13 @@ ATTACK {
         "a CPU limit of its own",
         "A limit that a program gives itself is its own ending, not ours.",
         "init's true status",
-        Program(source=c('ATTACK { struct rlimit r = {1, 2}; TRY("limit", setrlimit(RLIMIT_CPU, &r)); for (;;) __asm__ volatile(""); }'), wall_ms=9000, cpu_ms=9000),
+        Program(
+            source=c(
+                'ATTACK { struct rlimit r = {1, 2}; TRY("limit", setrlimit(RLIMIT_CPU, &r)); for (;;) __asm__ volatile(""); }'
+            ),
+            wall_ms=9000,
+            cpu_ms=9000,
+        ),
         Expectation(verdicts=("RUNTIME_ERROR",), says=("limit=0",), facts=(signalled(24), limit("UNSPECIFIED"))),
     ),
     _case(
@@ -303,6 +367,8 @@ ATTACK {
 """),
             wall_ms=4000,
         ),
-        Expectation(verdicts=("SUCCESS", "MEMORY_LIMIT_EXCEEDED", "TIMEOUT"), says=("hoarding=1",), never=("bounded=0",)),
+        Expectation(
+            verdicts=("SUCCESS", "MEMORY_LIMIT_EXCEEDED", "TIMEOUT"), says=("hoarding=1",), never=("bounded=0",)
+        ),
     ),
 )

@@ -1,6 +1,8 @@
 """System calls: what the kernel is never asked, and what it answers to the rest."""
 
-from audit.case import ANY_ENDING, Case, Expectation, Program, signalled
+from typing import Unpack
+
+from audit.case import ANY_ENDING, Case, Expectation, Marks, Program, signalled
 from audit.programs import answered, c, fatal, fatal_in_children, python
 
 SECCOMP = "seccomp"
@@ -16,7 +18,7 @@ _NAMESPACES = {
 
 
 def _case(
-    number: str, name: str, claim: str, pair: tuple[Program, Expectation], layer: str = SECCOMP, **more: bool
+    number: str, name: str, claim: str, pair: tuple[Program, Expectation], layer: str = SECCOMP, **more: Unpack[Marks]
 ) -> Case:
     return Case(id=number, name=name, claim=claim, layer=layer, program=pair[0], expect=pair[1], **more)
 
@@ -102,7 +104,9 @@ ATTACK {
         "S08",
         "x32 numbers",
         "System calls of the x32 interface do not exist.",
-        answered({"x32": ("syscall(0x40000000 | 39)", 38), "x32_ptrace": ("syscall(0x40000000 | 521, 0, 0, 0, 0)", 38)}),
+        answered(
+            {"x32": ("syscall(0x40000000 | 39)", 38), "x32_ptrace": ("syscall(0x40000000 | 521, 0, 0, 0, 0)", 38)}
+        ),
     ),
     _case(
         "S09",
@@ -129,7 +133,6 @@ ATTACK {
         "bpf",
         "Loading kernel programs ends the program.",
         fatal("char a[128] = {0}; syscall(SYS_bpf, 5, a, sizeof a)"),
-        classic=True,
     ),
     _case(
         "S12",
@@ -231,7 +234,12 @@ ATTACK {
         "S18-pidfd",
         "taking descriptors of PID 1",
         "The channel of our init cannot be taken out of it.",
-        answered({"getfd": ("syscall(438, syscall(SYS_pidfd_open, 1, 0), 3, 0)", 38), "madvise": ("syscall(440, 3, 0, 0, 0, 0)", 38)}),
+        answered(
+            {
+                "getfd": ("syscall(438, syscall(SYS_pidfd_open, 1, 0), 3, 0)", 38),
+                "madvise": ("syscall(440, 3, 0, 0, 0, 0)", 38),
+            }
+        ),
     ),
     _case(
         "S19",
@@ -295,7 +303,6 @@ ATTACK {
             }
         ),
         layer="no capabilities",
-        classic=True,
     ),
     _case(
         "S23",
