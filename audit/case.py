@@ -114,6 +114,8 @@ class Case:
     """One of the 22 of the seed guide."""
     fast: bool = False
     """Part of the subset that `make test` runs."""
+    crowd: bool = False
+    """So many submissions that others have to wait for a slot: honest neighbours are watched, their time is not judged."""
     renews_executors: bool = False
     """Ends an executor on purpose, so the host's picture is taken anew afterwards."""
 

@@ -30,7 +30,9 @@ class Neighbours:
         self.ratios: list[tuple[str, float, float]] = []
         """Case, milliseconds without, milliseconds with."""
 
-    async def beside(self, attack: Coroutine[None, None, None], records: Sequence[Record]) -> None:
+    async def beside(
+        self, attack: Coroutine[None, None, None], records: Sequence[Record], *, judged: bool = True
+    ) -> None:
         """Runs the jobs without, then with, then without the attack again; the slower of the two baselines counts.
 
         The attack has a head start, so that it is at work when its neighbours come.
@@ -42,8 +44,9 @@ class Neighbours:
         await running
         after = await self._together(records)
         baseline = max(before, after)
-        self.ratios.append((" ".join(record.case_id for record in records), baseline, beside))
-        if baseline == 0 or beside > baseline * SLOWER_MOST:
+        if judged:
+            self.ratios.append((" ".join(record.case_id for record in records), baseline, beside))
+        if judged and beside > baseline * SLOWER_MOST:
             for record in records:
                 record.problem(
                     Kind.NEIGHBOUR,

@@ -81,13 +81,15 @@ class Runner:
         """Runs these beside each other, then looks at the host."""
         records = [Record(case.id) for case in cases]
         if self._neighbours is not None:
-            await self._neighbours.beside(self._all(cases, records), records)
+            crowd = any(case.crowd for case in cases)
+            await self._neighbours.beside(self._all(cases, records), records, judged=not crowd)
         else:
             await self._all(cases, records)
         renewed = any(case.renews_executors for case in cases)
         if renewed and self._before is not None:
             # Another process under the same name, on purpose. Everything else must be as before.
-            self._before = replace(self._before, executors=(await self._settled()).executors)
+            now = await self._settled()
+            self._before = replace(self._before, executors=now.executors, files=now.files)
         for one in await self._unrest():
             for record in records:
                 record.problem(Kind.LEFTOVER, f"({one.letter}) {one.text}")

@@ -237,6 +237,7 @@ CASES = (
         claim="Nobody's input, arguments or output are mixed up with another's.",
         layer="one jail per job",
         scenario=_nonces,
+        crowd=True,
         alone=True,
     ),
 )

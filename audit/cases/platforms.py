@@ -215,6 +215,7 @@ CASES = (
         claim="No ending of a program ends an executor.",
         layer="executor",
         scenario=_odd_endings,
+        crowd=True,
     ),
     Case(
         id="K08",
@@ -246,6 +247,7 @@ print("bytes", sum(os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/w
         claim="Programs that eat memory together end each by its own limit.",
         layer="memory groups",
         scenario=_hungry,
+        crowd=True,
         alone=True,
         fast=True,
     ),

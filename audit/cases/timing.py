@@ -81,5 +81,6 @@ CASES = (
         claim="A program that ends just when its time does has one verdict, and a true one.",
         layer="init's true status, our clock",
         scenario=_at_the_limit,
+        crowd=True,
     ),
 )
