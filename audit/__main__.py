@@ -19,8 +19,10 @@ from deploy.local.mesh import Mesh
 from deploy.local.supervisor import Supervisor
 from tests.mesh import running_mesh
 
-SLOTS = "4"
-"""Per executor; with two of them, one attack and four neighbours never wait for each other."""
+TWO_EXECUTORS = {"EXECUTORS": "2", "POOL_SIZE": "4"}
+"""Slots for one attack and four neighbours, so that none waits for another."""
+ONE_EXECUTOR = {"EXECUTORS": "1", "POOL_SIZE": "8"}
+"""For measuring neighbours: executors of one machine share its CPU by executor first, and by jail only within."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.attach:
         mesh = Mesh.from_environment()
         return _audit(local_target(mesh, Supervisor(mesh).pids), options, console)
-    with running_mesh(POOL_SIZE=SLOTS, EXECUTORS="2") as running:
+    with running_mesh(**(ONE_EXECUTOR if options.neighbours else TWO_EXECUTORS)) as running:
         return _audit(local_target(running.mesh, running.pids), options, console)
 
 

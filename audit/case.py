@@ -115,7 +115,7 @@ class Case:
     fast: bool = False
     """Part of the subset that `make test` runs."""
     crowd: bool = False
-    """So many submissions that others have to wait for a slot: honest neighbours are watched, their time is not judged."""
+    """So many submissions that others wait for a slot: neighbours' answers are judged, and their time is not."""
     renews_executors: bool = False
     """Ends an executor on purpose, so the host's picture is taken anew afterwards."""
 
