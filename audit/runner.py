@@ -26,6 +26,9 @@ _POLL = 0.05
 CONTROLS: Mapping[str, str] = {
     "python": python('print("control", sys.argv[0] != "")'),
     "c": c('ATTACK { say("control", 1); return 0; }'),
+    "cpp": (
+        '#include <cstdio>\nint main(int c, char **v) { std::printf("begun %s\\ncontrol 1\\n", c > 1 ? v[1] : ""); }\n'
+    ),
 }
 
 

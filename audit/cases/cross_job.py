@@ -51,6 +51,28 @@ async def _ipc(stage: Stage) -> None:
     stage.require(await stage.run(Program(source=find)), "SUCCESS", "shm=2", "msg=2", "sem=2", "mq=2")
 
 
+async def _in_flight(stage: Stage) -> None:
+    """A listening socket hides in a message that nobody will read; its name must not reach a later job."""
+    name = stage.secret()
+    hide = python(r"""
+import array, os, socket
+s = socket.socket(socket.AF_UNIX); s.bind("\0" + os.environ["NAME"]); s.listen(8)
+for _ in range(8):
+    a, b = socket.socketpair()
+    for via, sent in ((a, (s, b)), (b, (s, a))):
+        via.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [x.fileno() for x in sent]))])
+print("hidden", flush=True)
+""")
+    call = python(
+        'import os, socket\ns = socket.socket(socket.AF_UNIX)\nattempt("peer", s.connect, "\\0" + os.environ["NAME"])'
+    )
+    for seen in await asyncio.gather(*(stage.run(_py(hide, NAME=f"{name}{n}")) for n in range(4))):
+        stage.require(seen, "SUCCESS", "hidden")
+    for n in range(4):
+        for seen in await asyncio.gather(*(stage.run(_py(call, NAME=f"{name}{n}")) for _ in range(4))):
+            stage.require(seen, "SUCCESS", "peer=111")
+
+
 async def _signals(stage: Stage) -> None:
     """One program sends signals to every process number; the other must not feel them."""
     victim = python("import time\nprint('waiting', flush=True)\ntime.sleep(1)\nprint('unharmed', flush=True)")
@@ -163,6 +185,13 @@ CASES = (
         claim="No job finds a segment, queue or semaphore of another, beside it or after it.",
         layer="IPC namespace",
         scenario=_ipc,
+    ),
+    Case(
+        id="X02-sockets",
+        name="sockets hidden in flight",
+        claim="A name that a job listened on answers no later job, even where networks are used again.",
+        layer="network namespace",
+        scenario=_in_flight,
     ),
     Case(
         id="X03",
