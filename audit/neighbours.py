@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from audit.case import Program
 from audit.door import Door
@@ -11,6 +11,7 @@ from audit.programs import python
 from audit.stage import Kind, Record, Stage
 from audit.target import Target
 
+_MEASUREMENTS = 3
 SLOWER_MOST = 1.5
 """Times the same jobs without the attack."""
 _WORK = python(
@@ -31,22 +32,29 @@ class Neighbours:
         """Case, milliseconds without, milliseconds with."""
 
     async def beside(
-        self, attack: Coroutine[None, None, None], records: Sequence[Record], *, judged: bool = True
+        self, attack: Callable[[], Awaitable[None]], records: Sequence[Record], *, judged: bool = True
     ) -> None:
         """Runs the jobs without, then with, then without the attack again; the slower of the two baselines counts.
 
-        The attack has a head start, so that it is at work when its neighbours come.
+        The attack has a head start, so that it is at work when its neighbours come. Machines have other work too, so
+        what looks harmful is measured three times in all, attack included, and judged by the median.
         """
-        before = await self._together(records)
-        running = asyncio.ensure_future(attack)
-        await asyncio.sleep(0.15)
-        beside = await self._together(records)
-        await running
-        after = await self._together(records)
-        baseline = max(before, after)
-        if judged:
-            self.ratios.append((" ".join(record.case_id for record in records), baseline, beside))
-        if judged and beside > baseline * SLOWER_MOST:
+        seen: list[tuple[float, float, float]] = []
+        for _ in range(_MEASUREMENTS):
+            before = await self._together(records)
+            running = asyncio.ensure_future(attack())
+            await asyncio.sleep(0.15)
+            beside = await self._together(records)
+            await running
+            baseline = max(before, await self._together(records))
+            seen.append((beside / baseline, baseline, beside))
+            if not judged or (len(seen) == 1 and beside <= baseline * SLOWER_MOST):
+                break
+        if not judged:
+            return
+        ratio, baseline, beside = sorted(seen)[len(seen) // 2]
+        self.ratios.append((" ".join(record.case_id for record in records), baseline, beside))
+        if ratio > SLOWER_MOST:
             for record in records:
                 record.problem(
                     Kind.NEIGHBOUR,

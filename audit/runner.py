@@ -85,7 +85,7 @@ class Runner:
         records = [Record(case.id) for case in cases]
         if self._neighbours is not None:
             crowd = any(case.crowd for case in cases)
-            await self._neighbours.beside(self._all(cases, records), records, judged=not crowd)
+            await self._neighbours.beside(lambda: self._all(cases, records), records, judged=not crowd)
         else:
             await self._all(cases, records)
         renewed = any(case.renews_executors for case in cases)

@@ -256,6 +256,7 @@ print("bytes", sum(os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/w
         name="an executor killed in mid-job",
         claim="What a killed executor ran is gone within a second, and its job ends once, elsewhere.",
         layer="PID namespace, leases, sweeping",
+        crowd=True,
         scenario=_killed_executor,
         alone=True,
         renews_executors=True,

@@ -380,6 +380,6 @@ async def test_a_neighbour_with_a_wrong_answer_is_told() -> None:
 
     record = Record("S01")
     neighbours = Neighbours(FakeDoor(defended, wrong), TARGET, {}, 1)
-    await neighbours.beside(attack(), [record])
+    await neighbours.beside(attack, [record])
 
     assert {problem.kind for problem in record.problems} == {Kind.NEIGHBOUR}
