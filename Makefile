@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 bin := .venv/bin
 local := $(bin)/python -m deploy.local
-sources := services cli deploy tests bench
+sources := services cli deploy tests bench audit
 
 ##@ Run it
 
@@ -94,6 +94,10 @@ test: install check ## Everything: make check, then every test against real serv
 .PHONY: test-languages
 test-languages: languages ## Only what every language must prove, in real jails
 	@$(bin)/pytest tests/languages
+
+.PHONY: security-audit
+security-audit: install ## Attack a mesh of its own with the whole catalogue (AUDIT="--only S01,F* --repeat 3 --neighbours 4")
+	@$(bin)/python -m audit $(AUDIT)
 
 .PHONY: bench
 bench: install ## Measure against a mesh of its own; writes bench/RESULTS.md

@@ -106,7 +106,11 @@ def detect_driver(parent: str, mountinfo: str = "/proc/self/mountinfo") -> Cgrou
         elif kind == "cgroup2" and mount_v2 is None:
             mount_v2 = point
     if all(controller in mounts_v1 for controller in CgroupsV1.CONTROLLERS):
-        return CgroupsV1({controller: mounts_v1[controller] for controller in CgroupsV1.CONTROLLERS}, parent)
+        wanted = [*CgroupsV1.CONTROLLERS, CgroupsV1.SHARES]
+        # Often mounted with cpuacct, as one: then groups have their share already.
+        if mounts_v1.get(CgroupsV1.SHARES) in {None, mounts_v1["cpuacct"]}:
+            wanted.remove(CgroupsV1.SHARES)
+        return CgroupsV1({controller: mounts_v1[controller] for controller in wanted}, parent)
     if mount_v2 is not None:
         return CgroupsV2(mount_v2, parent)
     raise SandboxError("CGROUP", "neither version 1 (memory, pids, cpuacct) nor version 2 control groups are mounted")
@@ -247,10 +251,14 @@ class CgroupsV1:
     """Separate hierarchies. Out-of-memory comes from an eventfd; the group is killed process by process."""
 
     CONTROLLERS = ("memory", "pids", "cpuacct")
+    SHARES = "cpu"
+    """Used where it is: without it, a bomb of 64 processes takes 64 times the CPU of its neighbour."""
     version = 1
 
     def __init__(self, mounts: dict[str, Path], parent: str) -> None:
-        self._owners = _Owners([mounts[controller] / parent for controller in self.CONTROLLERS])
+        self._controllers = tuple(mounts)
+        self._owners = _Owners([mount / parent for mount in mounts.values()])
+        self._shares = mounts[self.SHARES] / parent / "cpu.shares" if self.SHARES in mounts else None
 
     def open(self) -> None:
         """See CgroupDriver. Nothing is shared but the parents, which come with the first owner."""
@@ -258,13 +266,17 @@ class CgroupsV1:
     def take(self, owner: str) -> bool:
         """See CgroupDriver."""
         try:
-            return self._owners.take(owner)
+            taken = self._owners.take(owner)
+            if self._shares is not None:
+                # All jails together weigh as one of our own processes on each CPU, whatever runs in them.
+                _write(self._shares, str(1024 * (os.cpu_count() or 1)))
         except OSError as error:
             raise SandboxError("CGROUP", f"cannot make control groups: {error}") from error
+        return taken
 
     def create(self, name: str) -> Cgroup:
         """See CgroupDriver."""
-        paths = dict(zip(self.CONTROLLERS, self._owners.paths(name), strict=True))
+        paths = dict(zip(self._controllers, self._owners.paths(name), strict=True))
         try:
             for path in paths.values():
                 path.mkdir()

@@ -1,6 +1,7 @@
 """The guard, in a real server with a real client."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -143,3 +144,23 @@ def test_a_violation_names_the_path_as_the_caller_wrote_it() -> None:
     fields = {violation.field for violation in caught.value.violations}
     assert {"files[1].name", "time_limit_ms"} <= fields
     assert any(field.startswith("env") for field in fields)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (scheduler_pb2.SubmitRequest(files=[submission_pb2.SourceFile(name=f"f{n}") for n in range(20_000)]), "files"),
+        (scheduler_pb2.SubmitRequest(source_code="x", env={f"A{n}": "" for n in range(20_000)}), "env"),
+        (
+            scheduler_pb2.RunRequest(submission=scheduler_pb2.SubmitRequest(language="c", args=["x"] * 20_000)),
+            "submission.args",
+        ),
+    ],
+)
+def test_what_is_too_many_is_refused_before_each_is_looked_at(request_: Any, field: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(InvalidField) as refused:
+        validate(request_)
+
+    assert [violation.field for violation in refused.value.violations] == [field]
+    assert time.process_time() - begun < 0.1
