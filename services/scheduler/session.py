@@ -96,8 +96,9 @@ class Session:
                 parts.create_task(self._fill(), name="fill slots")
                 parts.create_task(self._tell_drain(), name="tell drain")
         except BaseExceptionGroup as group:
-            # Not `except*`: what is raised there would come out wrapped in another group.
-            if (told := group.subgroup(lambda error: not isinstance(error, SessionOver))) is not None:
+            # Not `except*`: what is raised there would come out wrapped in another group. The condition is asked of
+            # groups too; saying no to those makes it look inside.
+            if (told := group.subgroup(lambda e: not isinstance(e, SessionOver | BaseExceptionGroup))) is not None:
                 raise _first(told) from None
         finally:
             self._leaving = True

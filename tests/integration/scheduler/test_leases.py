@@ -241,3 +241,15 @@ async def test_a_leaving_scheduler_sends_its_executors_elsewhere(
         executor.run(held)
         await executor.answer("settled")
     assert (await row(database, job))["attempt"] == 1
+
+
+@pytest.mark.usefixtures("database")
+async def test_an_executor_that_hangs_up_leaves_no_error_in_the_log(
+    start_scheduler: StartScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler = await start_scheduler()
+    for _ in range(3):
+        async with ScriptedExecutor(scheduler.sessions).session():
+            pass
+        await asyncio.sleep(0.2)
+    assert not [record.getMessage() for record in caplog.records if "Unexpected" in record.getMessage()]
