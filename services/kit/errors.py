@@ -91,13 +91,6 @@ class KeyReused(SentinelError):
     reason = "IDEMPOTENCY_KEY_REUSED"
 
 
-class NotRunning(SentinelError):
-    """The submission cannot take this in its present state."""
-
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "NOT_RUNNING"
-
-
 class Unavailable(SentinelError):
     """Something we lean on is down or full; asking again later helps."""
 

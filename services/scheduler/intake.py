@@ -18,8 +18,8 @@ from services.scheduler.store import Store
 from services.scheduler.uuid7 import UuidSource
 
 PUBLIC_TENANT = "public"
-_CPU_ONLY_DEFAULT = 64
-"""Default of output_limit_kb (KiB) and of process_limit."""
+_OUTPUT_LIMIT_KB = 64
+_PROCESS_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class Defaults:
 
     time_limit_ms: int
     memory_limit_kb: int
-    output_limit_kb: int = _CPU_ONLY_DEFAULT
-    process_limit: int = _CPU_ONLY_DEFAULT
+    output_limit_kb: int = _OUTPUT_LIMIT_KB
+    process_limit: int = _PROCESS_LIMIT
     allow_network: bool = False
 
 

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-import grpc
 from sentinel.v1 import executor_pb2, executor_pb2_grpc, scheduler_pb2, scheduler_pb2_grpc, submission_pb2
 
-from services.kit.errors import InvalidField, SentinelError, Unavailable, Violation
+from services.kit.errors import InvalidField, SentinelError, Unavailable, Unimplemented, Violation
 from services.kit.grpc_server import abort, validate
 from services.record import convert
 from services.record.model import State
@@ -24,13 +23,6 @@ _CANCEL_WAIT_SECONDS = 1.0
 """Cancel waits so long for a running program to be dead and its row terminal, before it answers with what is."""
 
 Context = Any
-
-
-class Unimplemented(SentinelError):
-    """This call is in the contract and not yet in this version."""
-
-    code = grpc.StatusCode.UNIMPLEMENTED
-    reason = "UNIMPLEMENTED"
 
 
 class SchedulerServicer(scheduler_pb2_grpc.SchedulerServiceServicer):
